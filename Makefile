@@ -1,0 +1,48 @@
+# One command for each thing a contributor does. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+APT    := python3-venv python3-dev gcc libc6-dev iproute2 iptables conntrack util-linux procps \
+          libnetfilter-queue-dev libnfnetlink-dev libpcap-dev
+SOURCES := $(shell find ext classifier -name '*.pyx' -o -name '*.pxd')
+
+.PHONY: help system build test asan lint demo bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+system:  ## install the Debian packages that build and tests need, saying which
+	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing Debian packages:" $$missing; \
+	  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+$(VENV)/.installed: pyproject.toml setup.py $(SOURCES) | system
+	@[ -x $(BIN)/python ] || { echo "making a virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "building and installing nfq-classifier with its test dependencies into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check "setuptools>=68" "cython>=3.1"
+	@$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[test,bench,lint]'
+	@touch $@
+
+build: $(VENV)/.installed  ## build the compiled modules in place
+
+test: build  ## all tests; those in namespaces need root or user namespaces
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: build  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: build  ## a virtual gateway with three uplinks, real flows, a report
+	$(BIN)/nfq-classifier lab
+
+bench: build  ## measure against the peers
+	$(BIN)/python -m bench $(ARGS)
+
+clean:  ## remove what was built
+	rm -rf build $(VENV) $(VENV)-asan *.egg-info
+	find classifier -name '*.so' -delete

@@ -1,0 +1,1 @@
+"""nfq-classifier: balances new flows of a Linux gateway over its uplinks."""

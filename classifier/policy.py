@@ -1,0 +1,164 @@
+"""The policy: uplinks, balancers and rules as frozen values, after every check has passed.
+
+Nothing here reads a file, a clock or the host. `classifier.config` makes these values from TOML,
+the engine compiles them, and the host plan is computed from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+Network = IPv4Network | IPv6Network
+PortRange = tuple[int, int]
+"""First and last port of a range, both included."""
+
+DIRECT = "direct"
+DROP = "drop"
+RESERVED_NAMES = frozenset({DIRECT, DROP})
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How uplink ids are written into the mark bits that are ours.
+
+    The two highest values under the mask are not uplinks: the highest means `direct`, the one
+    below marks a packet on its way through the queue, and stays on it only when no classifier
+    answered.
+    """
+
+    mask: int
+
+    @property
+    def shift(self) -> int:
+        return (self.mask & -self.mask).bit_length() - 1
+
+    @property
+    def largest_id(self) -> int:
+        """Uplink ids run from 1 to this; an id also has to fit in one byte."""
+        return min((self.mask >> self.shift) - 2, 253)
+
+    @property
+    def direct(self) -> int:
+        return self.mask
+
+    @property
+    def unclassified(self) -> int:
+        return self.mask & ~(1 << self.shift)
+
+    def of(self, uplink_id: int) -> int:
+        return uplink_id << self.shift
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    name: str
+    id: int
+    """1 to `Marks.largest_id`; decides mark and routing table, stable over restarts."""
+    interface: str
+    gateway: str | None = None
+    """IPv4 address, "auto", or None on a point-to-point link."""
+    gateway6: str | None = None
+    """IPv6 address or "auto"; None: this uplink takes no IPv6 flows."""
+    weight: int = 1
+    masquerade: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sticky:
+    by: Literal["remote", "local", "local+remote"] = "remote"
+    timeout: float = 600.0
+    """Seconds an entry lives after the last new flow that used it."""
+    prefix4: int = 32
+    prefix6: int = 128
+    size: int = 65536
+    """Most entries remembered at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One uplink of a balancer with its weight there."""
+
+    uplink: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balancer:
+    name: str
+    method: Literal["nth", "weighted", "hash"]
+    members: tuple[Member, ...]
+    sticky: Sticky | None = None
+    fallback: str = DIRECT
+    """Used when no member can take the flow: direct, drop, or the name of an uplink or balancer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A match and what to use. An empty tuple or None matches everything."""
+
+    name: str
+    use: str
+    strict: bool = False
+    from_: tuple[Network, ...] = ()
+    to: tuple[Network, ...] = ()
+    protocols: tuple[int, ...] = ()
+    from_ports: tuple[PortRange, ...] = ()
+    to_ports: tuple[PortRange, ...] = ()
+    in_interfaces: tuple[str, ...] = ()
+    family: Literal["ipv4", "ipv6"] | None = None
+    users: tuple[int, ...] = ()
+    """Numeric user ids; only the gateway's own flows have one."""
+    dscp: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    lan: tuple[str, ...] = ()
+    local: bool = True
+    mask: int = 0x3F00
+    firewall: Literal["auto", "nftables", "iptables"] = "auto"
+    helpers: tuple[str, ...] = ()
+
+    @property
+    def marks(self) -> Marks:
+        return Marks(self.mask)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    first: int = 0
+    count: int = 1
+    length: int = 8192
+    backend: Literal["native", "netfilterqueue"] = "native"
+    overload: Literal["accept", "drop"] = "accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    gateway: Gateway
+    queue: Queue
+    uplinks: tuple[Uplink, ...]
+    balancers: tuple[Balancer, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    _by_name: dict[str, Uplink] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {uplink.name: uplink for uplink in self.uplinks})
+
+    def uplink(self, name: str) -> Uplink:
+        return self._by_name[name]
+
+    def mark(self, uplink: Uplink) -> int:
+        return self.gateway.marks.of(uplink.id)
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether any uplink takes IPv6 flows; if none does, the host's IPv6 is left alone."""
+        return any(uplink.gateway6 is not None for uplink in self.uplinks)
+
+    def with_ids(self, ids: Mapping[str, int]) -> Policy:
+        """The same policy with the uplink ids of `ids` (name to id), which must name them all."""
+        return replace(self, uplinks=tuple(replace(u, id=ids[u.name]) for u in self.uplinks))
