@@ -1,0 +1,159 @@
+"""What this kernel can do, found out by doing it in a namespace that is thrown away.
+
+A missing feature is an error that names the feature and the kernel option that brings it, so
+that a skipped test and a refused `lab` say the same.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from classifier.errors import LabError
+from classifier.lab.namespace import Namespace
+
+
+class MissingFeatureError(LabError):
+    """This kernel, or this user's rights, lack something that the lab needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    name: str
+    """As in "this kernel lacks NAME"."""
+    option: str
+    """The kernel configuration that brings it."""
+    commands: tuple[tuple[str, ...], ...]
+    """All succeed, in one new namespace, where the feature exists."""
+
+
+def _iptables(program: str, table: str, *rule: str) -> tuple[str, ...]:
+    return (program, "-w", "-t", table, *rule)
+
+
+def _netfilter(program: str) -> tuple[tuple[str, ...], ...]:
+    return (
+        _iptables(
+            program, "mangle", "-A", "PREROUTING",
+            *("-m", "conntrack", "--ctstate", "NEW"),
+            *("-j", "NFQUEUE", "--queue-num", "0", "--queue-bypass"),
+        ),
+        _iptables(program, "mangle", "-A", "OUTPUT", "-j", "CONNMARK", "--save-mark"),
+        _iptables(program, "nat", "-A", "POSTROUTING", "-j", "MASQUERADE"),
+    )  # fmt: skip
+
+
+def _nft_rule(rule: str) -> tuple[tuple[str, ...], ...]:
+    chain = "{ type filter hook prerouting priority 0; }"
+    return (
+        ("nft", "add table ip probe"),
+        ("nft", f"add chain ip probe first {chain}"),
+        ("nft", f"add rule ip probe first {rule}"),
+    )
+
+
+NAMESPACES = Feature("network namespaces for this user", "CONFIG_NET_NS, CONFIG_USER_NS", ())
+VETH = Feature("veth interfaces", "CONFIG_VETH", (("ip", "link", "add", "veth1", "type", "veth"),))
+POLICY_ROUTING = Feature(
+    "policy routing",
+    "CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES",
+    (
+        ("ip", "rule", "add", "fwmark", "1/1", "lookup", "7"),
+        ("ip", "-6", "rule", "add", "fwmark", "1/1", "lookup", "7"),
+    ),
+)
+NETFILTER = Feature(
+    "iptables with NFQUEUE, CONNMARK and NAT",
+    "CONFIG_NETFILTER_XT_TARGET_NFQUEUE, CONFIG_NETFILTER_XT_CONNMARK, CONFIG_NF_NAT",
+    _netfilter("iptables"),
+)
+NETFILTER6 = Feature(
+    "ip6tables with NFQUEUE, CONNMARK and NAT",
+    "CONFIG_IP6_NF_MANGLE, CONFIG_IP6_NF_NAT",
+    _netfilter("ip6tables"),
+)
+LEGACY = Feature(
+    "the legacy variant of iptables",
+    "CONFIG_IP_NF_MANGLE, CONFIG_IP_NF_NAT",
+    _netfilter("iptables-legacy"),
+)
+FTP_HELPER = Feature(
+    "the conntrack helper for FTP",
+    "CONFIG_NF_CONNTRACK_FTP, CONFIG_NF_NAT_FTP, CONFIG_NETFILTER_XT_TARGET_CT",
+    (
+        _iptables(
+            "iptables", "raw", "-A", "PREROUTING", "-p", "tcp", "--dport", "21",
+            *("-j", "CT", "--helper", "ftp"),
+        ),
+    ),
+)  # fmt: skip
+NFT_QUEUE = Feature(
+    "the nft statement queue", "CONFIG_NFT_QUEUE", _nft_rule("queue flags bypass to 0")
+)
+TUN = Feature("tun devices", "CONFIG_TUN", (("ip", "tuntap", "add", "tun1", "mode", "tun"),))
+
+GATEWAY = (NAMESPACES, VETH, POLICY_ROUTING, NETFILTER, NETFILTER6)
+"""Without these there is no virtual gateway."""
+
+PROGRAMS = ("ip", "iptables", "iptables-restore", "conntrack", "setpriv", "unshare")
+
+
+@cache
+def problem(feature: Feature) -> str | None:
+    """Why the feature cannot be used here, or None when it can."""
+    try:
+        with Namespace.create("probe") as namespace:
+            for command in feature.commands:
+                if shutil.which(command[0]) is None:
+                    return f"the program {command[0]} is not installed, needed for {feature.name}"
+                namespace.run(command)
+    except LabError as error:
+        kernel = platform.release()
+        return f"this kernel ({kernel}) lacks {feature.name} ({feature.option}): {error}"
+    return None
+
+
+def require(*features: Feature) -> None:
+    """Raise MissingFeatureError, naming every one of the features that cannot be used here."""
+    problems = [said for feature in features if (said := problem(feature)) is not None]
+    if problems:
+        raise MissingFeatureError("\n".join(problems))
+
+
+def require_gateway() -> None:
+    """Raise MissingFeatureError unless a virtual gateway can be built here."""
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            raise MissingFeatureError(f"the program {program} is not installed")
+    # One by one: without namespaces the others need not be tried.
+    for feature in GATEWAY:
+        require(feature)
+
+
+def own_namespaces(argv: Sequence[str]) -> list[str]:
+    """The command that runs `argv` with all rights over a network and mount namespace of its own.
+
+    /run is an empty directory there, because iptables keeps its lock in it. As a user without
+    rights the command gets a user namespace as well, in which that user is root.
+    """
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    script = 'mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && exec "$@"'
+    return ["unshare", *user, "--net", "--mount", "--", "sh", "-c", script, "sh", *argv]
+
+
+def require_user_namespaces() -> None:
+    """Raise MissingFeatureError when this user cannot have `own_namespaces`."""
+    for program in ("unshare", "ip"):
+        if shutil.which(program) is None:
+            raise MissingFeatureError(f"the program {program} is not installed")
+    tried = subprocess.run(own_namespaces(["true"]), capture_output=True, text=True)
+    if tried.returncode != 0:
+        raise MissingFeatureError(
+            f"this kernel ({platform.release()}) lacks user namespaces for this user "
+            f"(CONFIG_USER_NS, kernel.unprivileged_userns_clone): {tried.stderr.strip()}"
+        )
