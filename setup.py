@@ -12,8 +12,13 @@ from setuptools import Extension, setup
 
 SANITIZE = os.environ.get("CLASSIFIER_SANITIZE") == "1"
 FLAGS = (
-    ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
-     "-fno-omit-frame-pointer"]
+    [
+        "-O1",
+        "-g",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined",
+        "-fno-omit-frame-pointer",
+    ]
     if SANITIZE
     else ["-O3", "-g1"]
 )

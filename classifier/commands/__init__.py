@@ -1,0 +1,105 @@
+"""The command line: a table of subcommands, one module each, that drives parsing and help.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import NoReturn, Protocol, cast
+
+from classifier.errors import ClassifierError, ConfigError, UsageError
+
+PROGRAM = "nfq-classifier"
+
+COMMANDS = ("check", "plan", "run", "down", "status", "explain", "replay", "lab")
+"""Each is the module classifier.commands.NAME, a `Command`; help lists them in this order."""
+
+_EPILOG = "exit codes: 0 done, 1 failed, 2 wrong usage or configuration"
+_SEEDS = 2**64
+
+
+class Command(Protocol):
+    """What the module of a subcommand has."""
+
+    HELP: str
+    """One line for the list of subcommands."""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, options: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; every error that was foreseen becomes text on stderr and a code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        options = _parser(arguments).parse_args(arguments)
+        code = cast(int, options.run(options))
+        sys.stdout.flush()
+    except SystemExit as leaving:  # argparse leaves so after --help and --version
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except BrokenPipeError:
+        # The reader has gone, as in `... | head`. Python would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except ClassifierError as error:
+        for line in str(error).splitlines():
+            print(f"{PROGRAM}: {line}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError | UsageError) else 1
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises `UsageError` where argparse would leave the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\nsee {self.prog} --help")
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Balances new flows of a Linux gateway over its uplinks.",
+        epilog=_EPILOG,
+        allow_abbrev=False,
+    )
+    version = f"{PROGRAM} {metadata.version(PROGRAM)}"
+    parser.add_argument("--version", action="version", version=version)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in _wanted(argv):
+        command = cast(Command, importlib.import_module(f"classifier.commands.{name}"))
+        subparser = subparsers.add_parser(
+            name, help=command.HELP, description=command.HELP, epilog=_EPILOG, allow_abbrev=False
+        )
+        command.arguments(subparser)
+        subparser.add_argument(
+            "--seed", type=_seed, metavar="N", help="make everything that is random repeatable"
+        )
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def _wanted(argv: Sequence[str]) -> Sequence[str]:
+    """Only the command that was asked for, so that none waits for the imports of the others."""
+    first = next((argument for argument in argv if not argument.startswith("-")), None)
+    if first in COMMANDS:
+        return (first,)
+    return [n for n in COMMANDS if importlib.util.find_spec(f"classifier.commands.{n}")]
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text, 0)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < _SEEDS:
+        raise argparse.ArgumentTypeError(f"{text} must be an integer from 0 to {_SEEDS - 1}")
+    return seed

@@ -1,0 +1,215 @@
+"""A policy as JSON values and as text for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Sequence
+
+from classifier.commands.table import WIDTH, Column, render
+from classifier.config.names import dscp_name, protocol_name
+from classifier.policy import Balancer, Policy, PortRange, Rule, Sticky, Uplink
+
+FIRST_TABLE = 20800
+"""The routing table of an uplink has this number plus the uplink's id."""
+
+
+def policy_data(policy: Policy) -> dict[str, object]:
+    """The effective policy as JSON values; marks and tables are numbers, durations seconds."""
+    gateway = policy.gateway
+    return {
+        "gateway": dataclasses.asdict(gateway),
+        "queue": dataclasses.asdict(policy.queue),
+        "uplinks": {
+            uplink.name: {
+                "id": uplink.id,
+                "mark": policy.mark(uplink),
+                "table": FIRST_TABLE + uplink.id,
+                "interface": uplink.interface,
+                "gateway": uplink.gateway,
+                "gateway6": uplink.gateway6,
+                "weight": uplink.weight,
+                "masquerade": uplink.masquerade,
+            }
+            for uplink in policy.uplinks
+        },
+        "balancers": {
+            balancer.name: {
+                "method": balancer.method,
+                "uplinks": {
+                    name: {"weight": weight, "share": share}
+                    for name, weight, share in _shares(balancer)
+                },
+                "sticky": dataclasses.asdict(balancer.sticky) if balancer.sticky else None,
+                "fallback": balancer.fallback,
+            }
+            for balancer in policy.balancers
+        },
+        "rules": [_rule_data(rule) for rule in policy.rules],
+        "marks": {
+            "mask": gateway.mask,
+            "direct": gateway.marks.direct,
+            "unclassified": gateway.marks.unclassified,
+        },
+    }
+
+
+def policy_text(policy: Policy, advice: Sequence[str]) -> str:
+    """The effective policy and warnings about it, at most 100 columns wide."""
+    parts = [
+        _gateway_text(policy),
+        render(_UPLINK_COLUMNS, [_uplink_row(policy, uplink) for uplink in policy.uplinks]),
+        render(_BALANCER_COLUMNS, [_balancer_row(balancer) for balancer in policy.balancers]),
+        render(_RULE_COLUMNS, _rule_rows(policy)),
+        "".join(
+            textwrap.fill(f"warning: {sentence}", WIDTH, subsequent_indent=" " * 9) + "\n"
+            for sentence in advice
+        ),
+    ]
+    if not policy.balancers:
+        del parts[2]
+    return "\n".join(part for part in parts if part)
+
+
+_UPLINK_COLUMNS = (
+    Column("uplink"),
+    Column("id", right=True),
+    Column("mark", right=True),
+    Column("table", right=True),
+    Column("interface"),
+    Column("gateway"),
+    Column("gateway6"),
+    Column("weight", right=True),
+    Column("masquerade"),
+)
+_BALANCER_COLUMNS = (
+    Column("balancer"),
+    Column("method"),
+    Column("shares"),
+    Column("sticky"),
+    Column("fallback"),
+)
+_RULE_COLUMNS = (Column("#", right=True), Column("rule"), Column("matches"), Column("use"))
+
+
+def _gateway_text(policy: Policy) -> str:
+    gateway, queue = policy.gateway, policy.queue
+    last = queue.first + queue.count - 1
+    numbers = str(queue.first) if queue.count == 1 else f"{queue.first} to {last}"
+    flows = [*gateway.lan, *(["the gateway itself"] if gateway.local else [])]
+    lines = (
+        ("flows from", ", ".join(flows)),
+        (
+            "mark bits",
+            f"0x{gateway.mask:x} (direct 0x{gateway.marks.direct:x}, "
+            f"unclassified 0x{gateway.marks.unclassified:x})",
+        ),
+        ("firewall", gateway.firewall),
+        ("helpers", ", ".join(gateway.helpers) or "none"),
+        (
+            "queue",
+            f"{numbers}, length {queue.length}, {queue.backend}, when it is full: {queue.overload}",
+        ),
+    )
+    return "".join(
+        textwrap.fill(f"{title:<12}{text}", WIDTH, subsequent_indent=" " * 12) + "\n"
+        for title, text in lines
+    )
+
+
+def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
+    return (
+        uplink.name,
+        uplink.id,
+        f"0x{policy.mark(uplink):x}",
+        FIRST_TABLE + uplink.id,
+        uplink.interface,
+        uplink.gateway or "none",
+        uplink.gateway6 or "none",
+        uplink.weight,
+        "yes" if uplink.masquerade else "no",
+    )
+
+
+def _balancer_row(balancer: Balancer) -> tuple[str, ...]:
+    shares = ", ".join(f"{name} {share:.1%}" for name, _, share in _shares(balancer))
+    sticky = _sticky_text(balancer.sticky) if balancer.sticky else "no"
+    return balancer.name, balancer.method, shares, sticky, balancer.fallback
+
+
+def _shares(balancer: Balancer) -> list[tuple[str, int, float]]:
+    """Name, weight and wanted share (0 to 1) of each uplink of a balancer."""
+    total = sum(member.weight for member in balancer.members)
+    return [(m.uplink, m.weight, m.weight / total) for m in balancer.members]
+
+
+def _sticky_text(sticky: Sticky) -> str:
+    text = f"by {sticky.by} for {duration_text(sticky.timeout)}"
+    if sticky.prefix4 != 32:
+        text += f", IPv4 /{sticky.prefix4}"
+    if sticky.prefix6 != 128:
+        text += f", IPv6 /{sticky.prefix6}"
+    return f"{text}, at most {sticky.size}"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as the configuration would say it, in the largest unit that fits."""
+    milliseconds = round(seconds * 1000)
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms"
+
+
+def _rule_rows(policy: Policy) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for number, rule in enumerate(policy.rules, start=1):
+        use = f"{rule.use}, strict" if rule.strict else rule.use
+        rows.append((number, rule.name, _matches_text(rule), use))
+    rows.append(("", "", "no rule matched", "direct"))
+    return rows
+
+
+def _rule_data(rule: Rule) -> dict[str, object]:
+    return {
+        "name": rule.name,
+        "use": rule.use,
+        "strict": rule.strict,
+        "from": [str(network) for network in rule.from_],
+        "to": [str(network) for network in rule.to],
+        "protocol": list(rule.protocols),
+        "from_ports": [list(ports) for ports in rule.from_ports],
+        "to_ports": [list(ports) for ports in rule.to_ports],
+        "in_interface": list(rule.in_interfaces),
+        "family": rule.family,
+        "user": list(rule.users),
+        "dscp": list(rule.dscp),
+    }
+
+
+def _matches_text(rule: Rule) -> str:
+    matches: list[tuple[str, Sequence[str]]] = [
+        ("", [rule.family] if rule.family else []),
+        ("", [protocol_name(number) for number in rule.protocols]),
+        ("from", [str(network) for network in rule.from_]),
+        ("from port", [_ports_text(ports) for ports in rule.from_ports]),
+        ("to", [str(network) for network in rule.to]),
+        ("to port", [_ports_text(ports) for ports in rule.to_ports]),
+        ("in", rule.in_interfaces),
+        ("user", [str(user) for user in rule.users]),
+        ("dscp", [dscp_name(number) for number in rule.dscp]),
+    ]
+    said = [f"{word} {_listed(items)}".strip() for word, items in matches if items]
+    return "; ".join(said) or "everything"
+
+
+def _ports_text(ports: PortRange) -> str:
+    first, last = ports
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    """The items, or the first of very many: a rule may name thousands of networks."""
+    most = 12
+    rest = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + rest

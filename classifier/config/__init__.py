@@ -1,0 +1,87 @@
+"""From TOML to a `Policy`: every mistake at once, each with its line.
+
+One file per part of the configuration; `reading` walks tables and notes mistakes, `values` knows
+what single values mean, `lines` finds them in the text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+from classifier.config.balancers import read_balancers
+from classifier.config.gateway import read_gateway, read_queue
+from classifier.config.lines import locate
+from classifier.config.reading import Report, Table, printable
+from classifier.config.rules import read_rules
+from classifier.config.uplinks import read_uplinks
+from classifier.errors import ConfigError, Mistake
+from classifier.policy import Policy
+
+__all__ = ["load_policy", "parse_policy"]
+
+_AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)$")
+_AT_END = " (at end of document)"
+
+
+def load_policy(path: str | os.PathLike[str]) -> Policy:
+    """The policy in the file at `path`; raises `ConfigError` with every mistake in it.
+
+    Of the host only the user database is asked, for rules that name a user.
+    """
+    name = os.fspath(path)
+    try:
+        data = Path(name).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(name, (Mistake(None, "", "", f"cannot be read: {reason}"),)) from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        mistake = Mistake(line, "", "", f"is not UTF-8 text: byte 0x{data[error.start]:02x}")
+        raise ConfigError(name, (mistake,)) from None
+    return parse_policy(text, name)
+
+
+def parse_policy(text: str, path: str = "<text>") -> Policy:
+    """The policy in a TOML text; `path` is only what errors call it.
+
+    Raises `ConfigError` with every mistake; nothing else for any text.
+    """
+    try:
+        values = tomllib.loads(text)
+        report = Report(locate(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, (_syntax_mistake(text, str(error)),)) from None
+    except ValueError:  # Python refuses integers of thousands of digits
+        raise ConfigError(path, (Mistake(None, "", "", "a number is far too long"),)) from None
+    except RecursionError:
+        raise ConfigError(path, (Mistake(None, "", "", "is nested too deeply"),)) from None
+    policy = _read(Table(values, (), report))
+    if mistakes := report.mistakes():
+        raise ConfigError(path, mistakes)
+    return policy
+
+
+def _read(root: Table) -> Policy:
+    gateway = read_gateway(root.table("gateway"))
+    queue = read_queue(root.table("queue"))
+    uplinks = read_uplinks(root, gateway)
+    balancers = read_balancers(root, uplinks)
+    rules = read_rules(root, uplinks, balancers)
+    root.finish()
+    return Policy(gateway, queue, uplinks, balancers, rules)
+
+
+def _syntax_mistake(text: str, message: str) -> Mistake:
+    line = None
+    if match := _AT_LINE.search(message):
+        line = int(match[1])
+        message = f"{message[: match.start()]}, column {match[2]}"
+    elif message.endswith(_AT_END):
+        line = text.rstrip("\n").count("\n") + 1
+        message = f"{message.removesuffix(_AT_END)}, at the end of the file"
+    return Mistake(line, "", "", f"is not TOML: {printable(message)}")

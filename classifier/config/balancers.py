@@ -1,0 +1,127 @@
+"""The tables [balancers.NAME]."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from classifier.config import values
+from classifier.config.reading import Parse, Table, WrongValueError, did_you_mean
+from classifier.config.uplinks import LARGEST_WEIGHT
+from classifier.policy import DIRECT, DROP, Balancer, Member, Sticky, Uplink
+
+_LARGEST_STICKY_TABLE = 16_777_216
+
+Method = Literal["nth", "weighted", "hash"]
+StickyKey = Literal["remote", "local", "local+remote"]
+
+_METHOD: Parse[Method] = values.choice("nth", "weighted", "hash")
+_KEY: Parse[StickyKey] = values.choice("remote", "local", "local+remote")
+
+
+def read_balancers(root: Table, uplinks: tuple[Uplink, ...]) -> tuple[Balancer, ...]:
+    """The balancers in the order of the file."""
+    tables = dict(root.named_tables("balancers"))
+    weights = {uplink.name: uplink.weight for uplink in uplinks}
+    balancers = []
+    for name, table in tables.items():
+        _check_name(name, table, weights)
+        balancers.append(
+            Balancer(
+                name=name,
+                method=table.one("method", _method, "nth"),
+                members=_read_members(table, weights, tables),
+                sticky=_read_sticky(table),
+                fallback=table.one("fallback", values.string, DIRECT),
+            )
+        )
+        _check_fallback(balancers[-1], table, {DIRECT, DROP, *weights, *tables})
+        table.finish()
+    _check_cycles(balancers, tables)
+    return tuple(balancers)
+
+
+def _check_name(name: str, table: Table, uplinks: Collection[str]) -> None:
+    rule = values.name_rule(name)
+    if rule is None and name in uplinks:
+        rule = "is the name of an uplink already; uplinks and balancers share their names"
+    if rule:
+        table.report.note(table.path, None, rule)
+
+
+def _method(value: object) -> Method:
+    if isinstance(value, str) and ":" in value:
+        raise WrongValueError("methods written by users are not built yet")
+    return _METHOD(value)
+
+
+def _read_members(
+    table: Table, weights: Mapping[str, int], balancers: Collection[str]
+) -> tuple[Member, ...]:
+    if "uplinks" not in table:
+        table.required("uplinks", values.string, "")
+        return ()
+
+    def known(value: object) -> str:
+        name = values.string(value)
+        if name in weights:
+            return name
+        if name in balancers:
+            raise WrongValueError("is a balancer; a balancer spreads flows over uplinks only")
+        raise WrongValueError(f"must be the name of an uplink{did_you_mean(name, weights)}")
+
+    if not isinstance(table.raw("uplinks"), Mapping):
+        names = table.many("uplinks", known, distinct=True)
+        return tuple(Member(name, weights[name]) for name in names)
+    if not table.raw("uplinks"):
+        table.wrong("uplinks", "must name at least one uplink")
+    own = table.table("uplinks")
+    members = []
+    for name in own:
+        weight = own.one(name, values.integer(1, LARGEST_WEIGHT), 1)
+        try:
+            members.append(Member(known(name), weight))
+        except WrongValueError as error:
+            own.wrong(name, str(error))
+    return tuple(members)
+
+
+def _read_sticky(table: Table) -> Sticky | None:
+    if "sticky" not in table:
+        return None
+    if isinstance(table.raw("sticky"), str):
+        return Sticky(by=table.one("sticky", _KEY, "remote"))
+    defaults = Sticky()
+    own = table.table("sticky")
+    sticky = Sticky(
+        by=own.one("by", _KEY, defaults.by),
+        timeout=own.one("timeout", values.duration, defaults.timeout),
+        prefix4=own.one("prefix4", values.integer(1, 32), defaults.prefix4),
+        prefix6=own.one("prefix6", values.integer(1, 128), defaults.prefix6),
+        size=own.one("size", values.integer(1, _LARGEST_STICKY_TABLE), defaults.size),
+    )
+    own.finish()
+    return sticky
+
+
+def _check_fallback(balancer: Balancer, table: Table, known: Collection[str]) -> None:
+    if balancer.fallback == balancer.name:
+        table.wrong("fallback", "a balancer must not fall back to itself")
+    elif balancer.fallback not in known:
+        hint = did_you_mean(balancer.fallback, known)
+        table.wrong("fallback", f"must be direct, drop, or name an uplink or balancer{hint}")
+
+
+def _check_cycles(balancers: list[Balancer], tables: Mapping[str, Table]) -> None:
+    """Note every ring of fallbacks once, at its first balancer in the file."""
+    following = {balancer.name: balancer.fallback for balancer in balancers}
+    seen: set[str] = set()
+    for start in following:
+        way = [start]
+        while (fallback := following.get(way[-1])) and fallback not in seen and fallback not in way:
+            way.append(fallback)
+        ring = way[way.index(fallback) :] if fallback in way else []
+        seen.update(way)
+        if len(ring) > 1:
+            circle = " -> ".join([*ring, ring[0]])
+            tables[ring[0]].wrong("fallback", f"fallbacks must not run in a circle: {circle}")

@@ -1,0 +1,88 @@
+"""The tables [[rules]]."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from classifier.config import values
+from classifier.config.names import PORT_PROTOCOLS
+from classifier.config.reading import Parse, Table, did_you_mean
+from classifier.policy import DIRECT, DROP, Balancer, Rule, Uplink
+
+Family = Literal["ipv4", "ipv6"]
+
+_FAMILY: Parse[Family] = values.choice("ipv4", "ipv6")
+_VERSIONS = {"ipv4": 4, "ipv6": 6}
+
+
+def read_rules(
+    root: Table, uplinks: tuple[Uplink, ...], balancers: tuple[Balancer, ...]
+) -> tuple[Rule, ...]:
+    """The rules in the order of the file; a rule without a name is called by its number."""
+    uplink_names = {uplink.name for uplink in uplinks}
+    targets = {DIRECT, DROP, *uplink_names, *(balancer.name for balancer in balancers)}
+    rules: list[Rule] = []
+    for number, table in enumerate(root.array_of_tables("rules"), start=1):
+        rule = _read_rule(number, table)
+        _check_name(rule, table, rules)
+        _check_use(rule, table, uplink_names, targets)
+        _check_ports(rule, table)
+        _check_families(rule, table)
+        if rule.users and rule.in_interfaces:
+            table.wrong("user", "only the gateway's own flows have a user, and no in_interface")
+        rules.append(rule)
+        table.finish()
+    return tuple(rules)
+
+
+def _read_rule(number: int, table: Table) -> Rule:
+    return Rule(
+        name=table.one("name", values.text, f"rule {number}"),
+        use=table.required("use", values.string, ""),
+        strict=table.one("strict", values.boolean, False),
+        from_=table.many("from", values.network),
+        to=table.many("to", values.network),
+        protocols=table.many("protocol", values.protocol),
+        from_ports=table.many("from_ports", values.ports),
+        to_ports=table.many("to_ports", values.ports),
+        in_interfaces=table.many("in_interface", values.interface),
+        family=table.one("family", _FAMILY, None),
+        users=table.many("user", values.user),
+        dscp=table.many("dscp", values.dscp),
+    )
+
+
+def _check_name(rule: Rule, table: Table, before: list[Rule]) -> None:
+    if any(other.name == rule.name for other in before):
+        table.wrong("name", f'another rule is called "{rule.name}" already')
+
+
+def _check_use(rule: Rule, table: Table, uplinks: set[str], targets: Collection[str]) -> None:
+    if rule.use and rule.use not in targets:
+        hint = did_you_mean(rule.use, targets)
+        table.wrong("use", f"must be direct, drop, or name an uplink or balancer{hint}")
+    elif rule.strict and rule.use and rule.use not in uplinks:
+        table.wrong("strict", "only a rule that uses an uplink can be strict")
+
+
+def _check_ports(rule: Rule, table: Table) -> None:
+    if all(number in PORT_PROTOCOLS for number in rule.protocols):
+        return
+    for key in ("from_ports", "to_ports"):
+        if key in table:
+            known = values.one_of(tuple(PORT_PROTOCOLS.values()))
+            table.wrong(key, f"ports need a protocol that has them: {known}")
+
+
+def _check_families(rule: Rule, table: Table) -> None:
+    if rule.family is not None:
+        wanted = _VERSIONS[rule.family]
+        for key, networks in (("from", rule.from_), ("to", rule.to)):
+            for network in networks:
+                if network.version != wanted:
+                    table.wrong(key, f'{network} is not of family "{rule.family}"')
+    elif rule.from_ and rule.to:
+        versions = {n.version for n in rule.from_} & {n.version for n in rule.to}
+        if not versions:
+            table.wrong("to", "from and to have no family in common, so no flow can match")

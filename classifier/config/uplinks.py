@@ -1,0 +1,55 @@
+"""The tables [uplinks.NAME]."""
+
+from __future__ import annotations
+
+from classifier.config import values
+from classifier.config.reading import Table
+from classifier.policy import Gateway, Uplink
+
+LARGEST_WEIGHT = 65535
+
+
+def read_uplinks(root: Table, gateway: Gateway) -> tuple[Uplink, ...]:
+    """The uplinks in the order of the file, with ids from 1 on."""
+    uplinks: list[Uplink] = []
+    for name, table in root.named_tables("uplinks"):
+        _check_name(name, table)
+        uplink = _read_uplink(name, len(uplinks) + 1, table)
+        _check_interface(uplink, table, uplinks, gateway)
+        uplinks.append(uplink)
+        table.finish()
+    if not root.raw("uplinks"):
+        root.report.note((), None, "at least one uplink is required: [uplinks.NAME]")
+    largest = gateway.marks.largest_id
+    if len(uplinks) > largest:
+        rule = f"the mask 0x{gateway.mask:x} has room for {largest} uplinks, not {len(uplinks)}"
+        root.report.note(("uplinks", uplinks[largest].name), None, rule)
+    return tuple(uplinks)
+
+
+def _read_uplink(name: str, number: int, table: Table) -> Uplink:
+    return Uplink(
+        name=name,
+        id=number,
+        interface=table.required("interface", values.interface, ""),
+        gateway=table.one("gateway", values.gateway4, None),
+        gateway6=table.one("gateway6", values.gateway6, None),
+        weight=table.one("weight", values.integer(1, LARGEST_WEIGHT), 1),
+        masquerade=table.one("masquerade", values.boolean, True),
+    )
+
+
+def _check_name(name: str, table: Table) -> None:
+    if rule := values.name_rule(name):
+        table.report.note(table.path, None, rule)
+
+
+def _check_interface(uplink: Uplink, table: Table, others: list[Uplink], gateway: Gateway) -> None:
+    if not uplink.interface:
+        return
+    if uplink.interface in gateway.lan:
+        table.wrong("interface", "is in gateway.lan too; an uplink needs an interface of its own")
+    for other in others:
+        if other.interface == uplink.interface:
+            table.wrong("interface", f'is the interface of uplink "{other.name}" already')
+            return

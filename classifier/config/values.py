@@ -1,0 +1,244 @@
+"""What single TOML values mean: durations, ports, networks, protocols, users and the like.
+
+Each function takes the value as tomllib gave it and returns its meaning, or raises
+`WrongValueError` with the rule that it broke.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import pwd
+import re
+from collections.abc import Collection
+from typing import TypeVar
+
+from classifier.config.names import DSCP_NAMES, PROTOCOL_NAMES
+from classifier.config.reading import Parse, WrongValueError, did_you_mean
+from classifier.policy import RESERVED_NAMES, Network, PortRange
+
+W = TypeVar("W", bound=str)
+
+_DURATION = re.compile(r"([0-9]+)(ms|s|m|h)")
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_LONGEST_DURATION = 366 * 24 * 3_600_000
+_PORTS = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
+_PREFIX = re.compile(r"[^/%]+(/[0-9]{1,3})?")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_LARGEST_USER = 2**32 - 2  # the last number is how the kernel says "none"
+
+
+def boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise WrongValueError("must be true or false")
+    return value
+
+
+def integer(first: int, last: int) -> Parse[int]:
+    """A parser of integers from `first` to `last`."""
+
+    def parse(value: object) -> int:
+        number = _integer(value)
+        if number is None or not first <= number <= last:
+            raise WrongValueError(f"must be an integer from {first} to {last}")
+        return number
+
+    return parse
+
+
+def choice(*words: W) -> Parse[W]:
+    """A parser of one of `words`."""
+
+    def parse(value: object) -> W:
+        for word in words:
+            if word == value:
+                return word
+        hint = did_you_mean(value, words) if isinstance(value, str) else ""
+        raise WrongValueError(f"must be {one_of(words)}{hint}")
+
+    return parse
+
+
+def one_of(words: Collection[str]) -> str:
+    quoted = [f'"{word}"' for word in words]
+    return f"{', '.join(quoted[:-1])} or {quoted[-1]}" if len(quoted) > 1 else quoted[0]
+
+
+def duration(value: object) -> float:
+    """Seconds, from integer seconds or text such as "90s"; milliseconds are the finest unit."""
+    rule = 'must be whole seconds or text such as "500ms", "90s", "10m" or "4h"'
+    seconds = _integer(value)
+    if seconds is not None:
+        milliseconds = seconds * 1000
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)) and len(value) < 20:
+        milliseconds = int(match[1]) * _MILLISECONDS[match[2]]
+    else:
+        raise WrongValueError(rule)
+    if not 0 < milliseconds <= _LONGEST_DURATION:
+        raise WrongValueError(f"{rule}, longer than 0 and at most a year")
+    return milliseconds / 1000
+
+
+def ports(value: object) -> PortRange:
+    rule = 'must be a port from 0 to 65535 or a range such as "6660-6669"'
+    number = _integer(value)
+    if number is not None:
+        first = last = number
+    elif isinstance(value, str) and (match := _PORTS.fullmatch(value)):
+        first, last = int(match[1]), int(match[2])
+    else:
+        raise WrongValueError(rule)
+    if first > last:
+        raise WrongValueError(
+            f'the first port of a range must not be above the last: "{last}-{first}"'
+        )
+    if not 0 <= first <= last <= 65535:
+        raise WrongValueError(rule)
+    return first, last
+
+
+def protocol(value: object) -> int:
+    number = _integer(value)
+    if isinstance(value, str):
+        number = PROTOCOL_NAMES.get(value.lower())
+        if number is None:
+            hint = did_you_mean(value.lower(), PROTOCOL_NAMES)
+            raise WrongValueError(
+                f'must be the name of a protocol such as "tcp", or its number{hint}'
+            )
+    if number is None or not 0 <= number <= 255:
+        raise WrongValueError(
+            'must be the name of a protocol such as "tcp", or a number from 0 to 255'
+        )
+    return number
+
+
+def dscp(value: object) -> int:
+    number = _integer(value)
+    if isinstance(value, str):
+        number = DSCP_NAMES.get(value.lower())
+    if number is None or not 0 <= number <= 63:
+        raise WrongValueError(
+            'must be a number from 0 to 63 or a name such as "ef", "cs1" or "af41"'
+        )
+    return number
+
+
+def network(value: object) -> Network:
+    """An IPv4 or IPv6 network; a single address is a network of its own."""
+    rule = 'must be an address or a network such as "192.168.0.0/16" or "2001:db8::/32"'
+    if not isinstance(value, str) or not _PREFIX.fullmatch(value):
+        raise WrongValueError(rule)
+    try:
+        loose = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise WrongValueError(rule) from None
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError:
+        raise WrongValueError(f'has bits set after its prefix; the network is "{loose}"') from None
+
+
+def gateway4(value: object) -> str:
+    """An IPv4 address in its usual spelling, or "auto"."""
+    if value == "auto":
+        return "auto"
+    rule = 'must be the IPv4 address of a gateway, or "auto"'
+    address = _address(value, rule)
+    if address.version != 4:
+        raise WrongValueError(f"{rule}; an IPv6 address belongs into gateway6")
+    if not _may_be_gateway(address) or address == ipaddress.IPv4Address("255.255.255.255"):
+        raise WrongValueError(
+            f"{rule}, not an unspecified, loopback, multicast or broadcast address"
+        )
+    return str(address)
+
+
+def gateway6(value: object) -> str:
+    """An IPv6 address in its usual spelling, or "auto"."""
+    if value == "auto":
+        return "auto"
+    rule = 'must be the IPv6 address of a gateway, or "auto"'
+    address = _address(value, rule)
+    if address.version != 6:
+        raise WrongValueError(f"{rule}; an IPv4 address belongs into gateway")
+    if not _may_be_gateway(address):
+        raise WrongValueError(f"{rule}, not an unspecified, loopback or multicast address")
+    return str(address)
+
+
+def interface(value: object) -> str:
+    """The name of a network interface (kernel: dev_valid_name in net/core/dev.c)."""
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value.encode(errors="surrogatepass")) <= 15
+        or value in (".", "..")
+        or any(c in "/:" or c.isspace() or not c.isprintable() for c in value)
+    ):
+        raise WrongValueError(
+            'must be the name of an interface: 1 to 15 characters, no space, "/" or ":"'
+        )
+    return value
+
+
+def user(value: object) -> int:
+    """A numeric user id, or a user name of this host."""
+    number = _integer(value)
+    if isinstance(value, str):
+        try:
+            return pwd.getpwnam(value).pw_uid
+        except (KeyError, ValueError):
+            raise WrongValueError("must be a user of this host, or a numeric user id") from None
+    if number is None or not 0 <= number <= _LARGEST_USER:
+        raise WrongValueError(f"must be a user name or a numeric user id from 0 to {_LARGEST_USER}")
+    return number
+
+
+def mask(value: object) -> int:
+    number = _integer(value)
+    rule = "must be one run of 3 or more bits within 32 bits, such as 0x3f00"
+    if number is None or not 0 < number < 2**32:
+        raise WrongValueError(rule)
+    lowest = number & -number
+    if number.bit_count() < 3 or (number + lowest) & number:
+        raise WrongValueError(rule)
+    return number
+
+
+def text(value: object) -> str:
+    """A name for people to read: 1 to 64 printable characters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 64 or not value.isprintable():
+        raise WrongValueError("must be text of 1 to 64 printable characters")
+    return value
+
+
+def string(value: object) -> str:
+    if not isinstance(value, str):
+        raise WrongValueError("must be a name in quotes")
+    return value
+
+
+def name_rule(name: str) -> str | None:
+    """The rule that `name` breaks as the name of an uplink or balancer, or None."""
+    if name in RESERVED_NAMES:
+        return f'"{name}" is reserved and cannot be a name'
+    if not _NAME.fullmatch(name):
+        return 'a name has 1 to 32 characters: letters, digits, "_", "." and "-"'
+    return None
+
+
+def _integer(value: object) -> int | None:
+    """`value` if it is a TOML integer; to Python, true and false are integers too."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _address(value: object, rule: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    if not isinstance(value, str) or "%" in value:
+        raise WrongValueError(rule)
+    try:
+        return ipaddress.ip_address(value)
+    except ValueError:
+        raise WrongValueError(rule) from None
+
+
+def _may_be_gateway(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return not (address.is_unspecified or address.is_loopback or address.is_multicast)
