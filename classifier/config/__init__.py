@@ -52,18 +52,23 @@ def parse_policy(text: str, path: str = "<text>") -> Policy:
     Raises `ConfigError` with every mistake; nothing else for any text.
     """
     try:
-        values = tomllib.loads(text)
+        values = _toml(text, path)
         report = Report(locate(text))
+        policy = _read(Table(values, (), report))
+    except RecursionError:
+        raise ConfigError(path, (Mistake(None, "", "", "is nested too deeply"),)) from None
+    if mistakes := report.mistakes():
+        raise ConfigError(path, mistakes)
+    return policy
+
+
+def _toml(text: str, path: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, (_syntax_mistake(text, str(error)),)) from None
     except ValueError:  # Python refuses integers of thousands of digits
         raise ConfigError(path, (Mistake(None, "", "", "a number is far too long"),)) from None
-    except RecursionError:
-        raise ConfigError(path, (Mistake(None, "", "", "is nested too deeply"),)) from None
-    policy = _read(Table(values, (), report))
-    if mistakes := report.mistakes():
-        raise ConfigError(path, mistakes)
-    return policy
 
 
 def _read(root: Table) -> Policy:

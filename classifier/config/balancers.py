@@ -89,8 +89,8 @@ def _read_members(
 def _read_sticky(table: Table) -> Sticky | None:
     if "sticky" not in table:
         return None
-    if isinstance(table.raw("sticky"), str):
-        return Sticky(by=table.one("sticky", _KEY, "remote"))
+    if not isinstance(table.raw("sticky"), Mapping):
+        return Sticky(by=table.one("sticky", _sticky_word, "remote"))
     defaults = Sticky()
     own = table.table("sticky")
     sticky = Sticky(
@@ -102,6 +102,13 @@ def _read_sticky(table: Table) -> Sticky | None:
     )
     own.finish()
     return sticky
+
+
+def _sticky_word(value: object) -> StickyKey:
+    try:
+        return _KEY(value)
+    except WrongValueError as error:
+        raise WrongValueError(f"{error}, or a table such as {{ timeout = 60 }}") from None
 
 
 def _check_fallback(balancer: Balancer, table: Table, known: Collection[str]) -> None:

@@ -146,13 +146,13 @@ class Table:
         if value is None:
             return
         if not isinstance(value, Mapping):
-            self.report.note(path, None, f"must be tables with names: [{dotted(path)}.NAME]")
+            self.report.note(path, value, f"must be tables with names: [{dotted(path)}.NAME]")
             return
         for name, table in value.items():
             if isinstance(table, Mapping):
                 yield name, Table(table, (*path, name), self.report)
             else:
-                self.report.note((*path, name), table, "must be a table")
+                self.report.note((*path, name), table, f"must be a table: [{dotted(path)}.NAME]")
 
     def array_of_tables(self, key: str) -> Iterator[Table]:
         """The tables [[key]], in the order of the file."""
@@ -205,6 +205,8 @@ def written(value: object) -> str:
     if isinstance(value, Mapping):
         pairs = (f"{dotted((key,))} = {written(element)}" for key, element in value.items())
         return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return hex(value)  # Python refuses to write thousands of decimal digits
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     return str(value)

@@ -10,10 +10,7 @@ from classifier.config.names import PORT_PROTOCOLS
 from classifier.config.reading import Parse, Table, did_you_mean
 from classifier.policy import DIRECT, DROP, Balancer, Rule, Uplink
 
-Family = Literal["ipv4", "ipv6"]
-
-_FAMILY: Parse[Family] = values.choice("ipv4", "ipv6")
-_VERSIONS = {"ipv4": 4, "ipv6": 6}
+_FAMILY: Parse[Literal["ipv4", "ipv6"]] = values.choice("ipv4", "ipv6")
 
 
 def read_rules(
@@ -37,17 +34,18 @@ def read_rules(
 
 
 def _read_rule(number: int, table: Table) -> Rule:
+    family = table.one("family", _FAMILY, None)
     return Rule(
         name=table.one("name", values.text, f"rule {number}"),
         use=table.required("use", values.string, ""),
         strict=table.one("strict", values.boolean, False),
-        from_=table.many("from", values.network),
-        to=table.many("to", values.network),
+        from_=table.many("from", values.network_of(family)),
+        to=table.many("to", values.network_of(family)),
         protocols=table.many("protocol", values.protocol),
         from_ports=table.many("from_ports", values.ports),
         to_ports=table.many("to_ports", values.ports),
         in_interfaces=table.many("in_interface", values.interface),
-        family=table.one("family", _FAMILY, None),
+        family=family,
         users=table.many("user", values.user),
         dscp=table.many("dscp", values.dscp),
     )
@@ -59,10 +57,12 @@ def _check_name(rule: Rule, table: Table, before: list[Rule]) -> None:
 
 
 def _check_use(rule: Rule, table: Table, uplinks: set[str], targets: Collection[str]) -> None:
-    if rule.use and rule.use not in targets:
+    if not isinstance(table.raw("use"), str):
+        return  # noted already
+    if rule.use not in targets:
         hint = did_you_mean(rule.use, targets)
         table.wrong("use", f"must be direct, drop, or name an uplink or balancer{hint}")
-    elif rule.strict and rule.use and rule.use not in uplinks:
+    elif rule.strict and rule.use not in uplinks:
         table.wrong("strict", "only a rule that uses an uplink can be strict")
 
 
@@ -76,13 +76,7 @@ def _check_ports(rule: Rule, table: Table) -> None:
 
 
 def _check_families(rule: Rule, table: Table) -> None:
-    if rule.family is not None:
-        wanted = _VERSIONS[rule.family]
-        for key, networks in (("from", rule.from_), ("to", rule.to)):
-            for network in networks:
-                if network.version != wanted:
-                    table.wrong(key, f'{network} is not of family "{rule.family}"')
-    elif rule.from_ and rule.to:
-        versions = {n.version for n in rule.from_} & {n.version for n in rule.to}
-        if not versions:
-            table.wrong("to", "from and to have no family in common, so no flow can match")
+    sources = {network.version for network in rule.from_}
+    destinations = {network.version for network in rule.to}
+    if sources and destinations and not sources & destinations:
+        table.wrong("to", "from and to have no family in common, so no flow can match")

@@ -19,7 +19,7 @@ def read_uplinks(root: Table, gateway: Gateway) -> tuple[Uplink, ...]:
         uplinks.append(uplink)
         table.finish()
     if not root.raw("uplinks"):
-        root.report.note((), None, "at least one uplink is required: [uplinks.NAME]")
+        root.report.note(("uplinks",), None, "at least one is required: [uplinks.NAME]")
     largest = gateway.marks.largest_id
     if len(uplinks) > largest:
         rule = f"the mask 0x{gateway.mask:x} has room for {largest} uplinks, not {len(uplinks)}"

@@ -138,6 +138,18 @@ def network(value: object) -> Network:
         raise WrongValueError(f'has bits set after its prefix; the network is "{loose}"') from None
 
 
+def network_of(family: str | None) -> Parse[Network]:
+    """A parser of networks of the family "ipv4" or "ipv6", or of either."""
+
+    def parse(value: object) -> Network:
+        parsed = network(value)
+        if family is not None and family != f"ipv{parsed.version}":
+            raise WrongValueError(f'is not of family "{family}", which this rule asks for')
+        return parsed
+
+    return parse
+
+
 def gateway4(value: object) -> str:
     """An IPv4 address in its usual spelling, or "auto"."""
     if value == "auto":
