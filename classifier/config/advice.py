@@ -6,7 +6,7 @@ from classifier.policy import Policy, Rule
 
 
 def warnings(policy: Policy) -> tuple[str, ...]:
-    """Sentences about parts of `policy` that can have no effect, in the order of the file."""
+    """Sentences about parts of `policy` that can have no effect."""
     return (*_unused(policy), *_rules_in_vain(policy), *_unreachable(policy))
 
 

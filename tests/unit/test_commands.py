@@ -1,0 +1,194 @@
+"""The command line as a user meets it: output, exit codes, and what goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import classifier.commands.check
+from classifier.commands import main
+
+GOOD = """
+[gateway]
+lan = ["eth2"]
+helpers = ["ftp"]
+[uplinks.wired]
+interface = "eth0"
+gateway = "192.168.1.254"
+gateway6 = "auto"
+weight = 2
+[uplinks.wifi1]
+interface = "eth1"
+masquerade = false
+[balancers.all]
+uplinks = ["wired", "wifi1"]
+sticky = { by = "local", timeout = "4h", prefix4 = 24 }
+[[rules]]
+name = "interactive"
+protocol = ["tcp", 17]
+to = "2001:db8::/32"
+from_ports = "1024-65535"
+dscp = "ef"
+use = "wired"
+strict = true
+[[rules]]
+use = "all"
+[[rules]]
+use = "direct"
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> str:
+    file = tmp_path / "good.toml"
+    file.write_text(GOOD)
+    return str(file)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "classifier", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_check_prints_the_policy_and_succeeds(good: str) -> None:
+    done = run("check", good)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        done.stdout
+        == """\
+flows from  eth2, the gateway itself
+mark bits   0x3f00 (direct 0x3f00, unclassified 0x3e00)
+firewall    auto
+helpers     ftp
+queue       0, length 8192, native, when it is full: accept
+
+uplink  id   mark  table  interface  gateway        gateway6  weight  masquerade
+wired    1  0x100  20801  eth0       192.168.1.254  auto           2  yes
+wifi1    2  0x200  20802  eth1       none           none           1  no
+
+balancer  method  shares                    sticky                                    fallback
+all       nth     wired 66.7%, wifi1 33.3%  by local for 4h, IPv4 /24, at most 65536  direct
+
+#  rule         matches                                                    use
+1  interactive  tcp, udp; from port 1024-65535; to 2001:db8::/32; dscp ef  wired, strict
+2  rule 2       everything                                                 all
+3  rule 3       everything                                                 direct
+                no rule matched                                            direct
+
+warning: rule "rule 2" takes every flow; never reached: "rule 3"
+"""
+    )
+
+
+def test_check_as_json_says_everything_that_is_in_effect(good: str) -> None:
+    done = run("check", good, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    assert said["gateway"]["mask"] == 0x3F00
+    assert said["queue"]["length"] == 8192
+    assert said["uplinks"]["wifi1"] == {
+        "id": 2,
+        "mark": 0x200,
+        "table": 20802,
+        "interface": "eth1",
+        "gateway": None,
+        "gateway6": None,
+        "weight": 1,
+        "masquerade": False,
+    }
+    assert said["balancers"]["all"]["uplinks"]["wired"] == {"weight": 2, "share": 2 / 3}
+    assert said["balancers"]["all"]["sticky"]["timeout"] == 14400.0
+    assert said["rules"][0]["protocol"] == [6, 17]
+    assert said["rules"][0]["from_ports"] == [[1024, 65535]]
+    assert len(said["warnings"]) == 1
+
+
+def test_check_of_a_wrong_file_names_each_mistake_on_a_line_and_exits_2(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text('[uplinks.a]\ninterface = "eth0"\nweight = 0\nspeed = 3\n')
+    done = run("check", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"nfq-classifier: {file}: line 3: uplinks.a.weight = 0: must be an integer from 1 to 65535",
+        f"nfq-classifier: {file}: line 4: uplinks.a.speed = 3: unknown key",
+    ]
+
+
+def test_check_of_a_file_that_is_not_there_exits_2(tmp_path: Path) -> None:
+    done = run("check", str(tmp_path / "none.toml"))
+    assert done.returncode == 2
+    assert "none.toml: cannot be read: No such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "required: COMMAND"),
+        (["chekc", "x"], "invalid choice: 'chekc'"),
+        (["check"], "required: FILE"),
+        (["check", "--jsn", "x"], "unrecognized arguments: --jsn"),
+        (["check", "x", "y"], "unrecognized arguments: y"),
+        (["check", "--seed", "-1", "x"], "must be an integer from 0 to 18446744073709551615"),
+        (["check", "--seed", "18446744073709551616", "x"], "must be an integer from 0"),
+        (["check", "--seed", "many", "x"], "many must be an integer"),
+    ],
+)
+def test_wrong_usage_is_explained_and_exits_2(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert says in captured.err
+    assert all(line.startswith("nfq-classifier: ") for line in captured.err.splitlines())
+
+
+def test_every_command_takes_a_seed(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", good, "--seed", "0xffffffffffffffff"]) == 0
+    assert "wired" in capsys.readouterr().out
+
+
+def test_help_lists_the_commands_and_succeeds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert classifier.commands.check.HELP in said
+    assert "exit codes: 0 done, 1 failed, 2 wrong usage or configuration" in said
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"nfq-classifier {metadata.version('nfq-classifier')}\n"
+
+
+def test_a_reader_that_leaves_early_is_no_reason_to_complain(good: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "classifier", "check", good],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_an_interrupt_ends_a_command_quietly(
+    good: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classifier.commands.check, "run", interrupted)
+    assert main(["check", good]) == 130
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,64 @@
+"""What a policy says in vain is warned of, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from classifier.config import parse_policy
+from classifier.config.advice import warnings
+
+UPLINKS = """
+[uplinks.a]
+interface = "eth0"
+[uplinks.b]
+interface = "eth1"
+"""
+BALANCER = '[balancers.x]\nuplinks = ["a", "b"]\n'
+
+
+def advice(text: str) -> tuple[str, ...]:
+    return warnings(parse_policy(text + UPLINKS))
+
+
+def test_a_policy_in_which_everything_is_used_has_no_warnings() -> None:
+    assert advice(f'{BALANCER}[[rules]]\nto_ports = 80\nuse = "a"\n[[rules]]\nuse = "x"') == ()
+
+
+@pytest.mark.parametrize("use", ["x", "direct", "drop"])
+def test_a_rule_after_one_that_takes_every_flow_is_warned_of(use: str) -> None:
+    rules = f'[[rules]]\nuse = "{use}"\n[[rules]]\nname = "late"\nuse = "x"\n[[rules]]\nuse = "x"'
+    assert advice(BALANCER + rules) == (
+        'rule "rule 1" takes every flow; never reached: "late", "rule 3"',
+    )
+
+
+def test_a_rule_after_an_uplink_that_may_be_down_can_be_reached() -> None:
+    pinned = '[[rules]]\nuse = "a"\n{}[[rules]]\nuse = "b"\n'
+    assert advice(pinned.format("")) == ()
+    assert advice(pinned.format("strict = true\n")) == (
+        'rule "rule 1" takes every flow; never reached: "rule 2"',
+    )
+
+
+def test_what_no_rule_uses_is_warned_of() -> None:
+    assert advice("") == ("there are no rules, so every flow is direct",)
+    assert advice(BALANCER + '[[rules]]\nuse = "a"') == (
+        'uplink "b" is used by no rule',
+        'balancer "x" is used by no rule',
+    )
+
+
+def test_an_uplink_used_only_as_a_fallback_is_used() -> None:
+    assert advice('[balancers.x]\nuplinks = "a"\nfallback = "b"\n[[rules]]\nuse = "x"') == ()
+
+
+def test_rules_that_no_flow_can_match_are_warned_of() -> None:
+    found = advice(
+        '[gateway]\nlan = ["br0"]\nlocal = false\n'
+        '[[rules]]\nin_interface = ["br0", "br1"]\nuse = "a"\n'
+        '[[rules]]\nuser = 0\nuse = "b"\n'
+    )
+    assert found == (
+        'rule "rule 1": not in gateway.lan, so never matched: br1',
+        'rule "rule 2" never matches: it names users, but local is false',
+    )
