@@ -1,0 +1,74 @@
+# A balancer: its uplinks, its method, and what it remembers.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from classifier.hashing cimport HashKey
+from classifier.methods cimport Choice
+from classifier.tables cimport Table
+from classifier.wire cimport Packet
+
+cdef enum TargetKind:
+    TO_DIRECT = 0
+    TO_DROP = 1
+    TO_UPLINK = 2
+    TO_BALANCER = 3
+
+cdef struct Target:
+    # What a rule or a balancer's fallback names.
+    uint8_t kind          # a TargetKind
+    bint strict
+    uint16_t index        # uplink id, or number of the balancer
+
+cdef enum Method:
+    NTH = 0
+    WEIGHTED = 1
+    HASH = 2
+
+cdef enum:
+    STICKY_WORDS = 4
+
+cdef struct StickyKey:
+    uint64_t words[STICKY_WORDS]
+    uint64_t digest
+
+cdef struct Balancer:
+    uint8_t method        # a Method
+    bint remembers        # has a sticky table; hash needs none
+    Target fallback
+    uint32_t count        # uplinks
+    uint8_t* uplinks      # ids, in the configuration's order
+    int64_t* weights
+    Choice choices[2]     # by family; nth: the first serves both while `shared`
+    bint shared
+    uint64_t masks[2][STICKY_WORDS]
+    uint64_t timeout      # milliseconds
+    Table sticky
+
+cdef int compile_balancer(
+    Balancer* balancer, object policy_balancer, dict ids, Target fallback
+) except -1
+cdef void destroy_balancer(Balancer* balancer) noexcept nogil
+
+# Tells a balancer which uplinks can take flows, by family and id; all turns of a family whose
+# uplinks are the same as before go on.
+cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nogil
+
+cdef void sticky_key(
+    const Balancer* balancer, const HashKey* key, const Packet* packet, StickyKey* sticky
+) noexcept nogil
+
+# The uplink remembered for a key, which is thereby remembered longer, or 0. One that is remembered
+# but cannot take the flow is forgotten.
+cdef uint8_t remembered(
+    Balancer* balancer, const StickyKey* sticky, int family, const uint8_t* usable, uint64_t now
+) noexcept nogil
+
+cdef void remember(
+    Balancer* balancer, const StickyKey* sticky, int family, uint8_t uplink, uint64_t now
+) noexcept nogil
+
+cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil
+
+# An uplink by the balancer's method, or 0 when none can take the flow.
+cdef uint8_t choose(
+    Balancer* balancer, int family, const StickyKey* sticky, uint64_t* random
+) noexcept nogil

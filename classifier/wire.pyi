@@ -1,0 +1,3 @@
+from typing import Any
+
+def headers(packet: bytes | bytearray | memoryview) -> dict[str, Any]: ...

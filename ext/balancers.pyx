@@ -1,0 +1,181 @@
+"""Balancers: which uplinks can take a flow, which one a sticky entry remembers, which one is next."""
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from classifier.hashing cimport siphash
+from classifier.methods cimport Share, begin_turns, drawn, next_turn, rendezvous
+from classifier.tables cimport (
+    create, destroy, expires, find, insert, remove, remove_tagged, set_expires, tag,
+)
+
+from classifier.policy import Sticky
+
+cdef enum:
+    # Of a sticky entry's tag: the uplink's id, and the family, which the key's words do not tell.
+    UPLINK_BITS = 0xFF
+    FAMILY_BIT = 0x100
+
+cdef dict METHODS = {"nth": NTH, "weighted": WEIGHTED, "hash": HASH}
+
+
+cdef int compile_balancer(
+    Balancer* balancer, object policy_balancer, dict ids, Target fallback
+) except -1:
+    cdef uint32_t i
+    cdef int family
+    memset(balancer, 0, sizeof(Balancer))
+    balancer.method = METHODS[policy_balancer.method]
+    balancer.fallback = fallback
+    balancer.count = <uint32_t>len(policy_balancer.members)
+    balancer.uplinks = <uint8_t*>calloc(balancer.count + 1, sizeof(uint8_t))
+    balancer.weights = <int64_t*>calloc(balancer.count + 1, sizeof(int64_t))
+    for family in range(2):
+        balancer.choices[family].shares = <Share*>calloc(balancer.count + 1, sizeof(Share))
+        if balancer.choices[family].shares == NULL:
+            raise MemoryError("no memory for a balancer")
+    if balancer.uplinks == NULL or balancer.weights == NULL:
+        raise MemoryError("no memory for a balancer")
+    for i in range(balancer.count):
+        balancer.uplinks[i] = ids[policy_balancer.members[i].uplink]
+        balancer.weights[i] = policy_balancer.members[i].weight
+    # Without `sticky`, hash goes by the remote address.
+    sticky = policy_balancer.sticky or Sticky()
+    compile_masks(balancer, sticky)
+    balancer.remembers = policy_balancer.sticky is not None and balancer.method != HASH
+    if balancer.remembers:
+        balancer.timeout = max(round(sticky.timeout * 1000), 1)
+        create(&balancer.sticky, sticky.size, STICKY_WORDS, 0)
+    return 0
+
+
+cdef int compile_masks(Balancer* balancer, object sticky) except -1:
+    # The key is the remote address, then the local one, each as two words with what is not asked
+    # for masked out. An IPv4 address lies in the last 32 bits.
+    for family, prefix in enumerate((96 + sticky.prefix4, sticky.prefix6)):
+        mask = ((1 << prefix) - 1) << (128 - prefix)
+        for first, asked in ((0, "remote" in sticky.by), (2, "local" in sticky.by)):
+            balancer.masks[<int>family][<int>first] = mask >> 64 if asked else 0
+            balancer.masks[<int>family][<int>first + 1] = mask & 0xFFFFFFFFFFFFFFFF if asked else 0
+    return 0
+
+
+cdef void destroy_balancer(Balancer* balancer) noexcept nogil:
+    free(balancer.uplinks)
+    free(balancer.weights)
+    free(balancer.choices[0].shares)
+    free(balancer.choices[1].shares)
+    destroy(&balancer.sticky)
+    memset(balancer, 0, sizeof(Balancer))
+
+
+cdef bint same_uplinks(
+    const Balancer* balancer, const Choice* choice, const uint8_t* usable
+) noexcept nogil:
+    cdef uint32_t i, at = 0
+    for i in range(balancer.count):
+        if usable[balancer.uplinks[i]]:
+            if at == choice.count or choice.shares[at].uplink != balancer.uplinks[i]:
+                return False
+            at += 1
+    return at == choice.count
+
+
+cdef void fill(const Balancer* balancer, Choice* choice, const uint8_t* usable) noexcept nogil:
+    cdef uint32_t i
+    choice.count = 0
+    choice.total = 0
+    for i in range(balancer.count):
+        if usable[balancer.uplinks[i]]:
+            choice.shares[choice.count].uplink = balancer.uplinks[i]
+            choice.shares[choice.count].weight = balancer.weights[i]
+            choice.count += 1
+            choice.total += balancer.weights[i]
+    if balancer.method == NTH:
+        begin_turns(choice)
+
+
+cdef void copy_choice(Choice* target, const Choice* source) noexcept nogil:
+    cdef uint32_t i
+    for i in range(source.count):
+        target.shares[i] = source.shares[i]
+    target.count = source.count
+    target.total = source.total
+    target.by_deadline = source.by_deadline
+
+
+cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nogil:
+    # IPv4 and IPv6 flows take turns together as long as the same uplinks can take them.
+    cdef Choice* ipv4 = &balancer.choices[0]
+    cdef Choice* ipv6 = &balancer.choices[1]
+    cdef bint same4 = same_uplinks(balancer, ipv4, usable[0])
+    cdef bint same6, share = True
+    cdef uint32_t i
+    if balancer.shared:
+        copy_choice(ipv6, ipv4)
+    same6 = same_uplinks(balancer, ipv6, usable[1])
+    for i in range(balancer.count):
+        if usable[0][balancer.uplinks[i]] != usable[1][balancer.uplinks[i]]:
+            share = False
+    if share and same6 and not same4:
+        copy_choice(ipv4, ipv6)
+    elif not same4:
+        fill(balancer, ipv4, usable[0])
+    if not share and not same6:
+        fill(balancer, ipv6, usable[1])
+    balancer.shared = share
+
+
+cdef void sticky_key(
+    const Balancer* balancer, const HashKey* key, const Packet* packet, StickyKey* sticky
+) noexcept nogil:
+    cdef const uint64_t* masks = balancer.masks[packet.family == 6]
+    sticky.words[0] = packet.dst[0] & masks[0]
+    sticky.words[1] = packet.dst[1] & masks[1]
+    sticky.words[2] = packet.src[0] & masks[2]
+    sticky.words[3] = packet.src[1] & masks[3]
+    sticky.digest = siphash(key, sticky.words, STICKY_WORDS)
+
+
+cdef uint8_t remembered(
+    Balancer* balancer, const StickyKey* sticky, int family, const uint8_t* usable, uint64_t now
+) noexcept nogil:
+    cdef uint64_t* entry
+    cdef uint8_t uplink
+    entry = find(
+        &balancer.sticky, sticky.words, FAMILY_BIT if family else 0, FAMILY_BIT, sticky.digest
+    )
+    if entry == NULL:
+        return 0
+    uplink = <uint8_t>(tag(entry) & UPLINK_BITS)
+    if expires(entry) <= now or not usable[uplink]:
+        remove(&balancer.sticky, entry)
+        return 0
+    set_expires(entry, now + balancer.timeout)
+    return uplink
+
+
+cdef void remember(
+    Balancer* balancer, const StickyKey* sticky, int family, uint8_t uplink, uint64_t now
+) noexcept nogil:
+    insert(
+        &balancer.sticky, sticky.words, uplink | (FAMILY_BIT if family else 0), sticky.digest,
+        now + balancer.timeout, now,
+    )
+
+
+cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil:
+    if balancer.remembers:
+        remove_tagged(&balancer.sticky, uplink | (FAMILY_BIT if family else 0))
+
+
+cdef uint8_t choose(
+    Balancer* balancer, int family, const StickyKey* sticky, uint64_t* random
+) noexcept nogil:
+    cdef Choice* choice = &balancer.choices[0 if balancer.shared else family]
+    if choice.count == 0:
+        return 0
+    if balancer.method == NTH:
+        return next_turn(choice)
+    if balancer.method == WEIGHTED:
+        return drawn(choice, random)
+    return rendezvous(choice, sticky.digest)

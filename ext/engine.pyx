@@ -1,0 +1,434 @@
+"""The engine: parse -> in-flight table -> rules -> sticky table -> method -> mark."""
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdlib cimport calloc, free
+
+from classifier.balancers cimport (
+    HASH, NTH, TO_BALANCER, TO_DIRECT, TO_DROP, TO_UPLINK, WEIGHTED, choose, compile_balancer,
+    destroy_balancer, forget_uplink, refresh, remember, remembered, sticky_key,
+)
+from classifier.hashing cimport siphash, splitmix
+from classifier.matching cimport (
+    Candidates, compile_matcher, destroy_matcher, look_up, next_rule,
+)
+from classifier.tables cimport (
+    create, destroy, expires, find, insert, latest, prefetch, remove,
+)
+from classifier.wire cimport parse
+
+from classifier import policy as policies
+from classifier.counters import Counters
+from classifier.decision import REASONS
+from classifier.decision import Decision as DecisionValue
+from classifier.errors import UsageError
+from classifier.intervals import compile_rules
+
+cdef extern from "<pthread.h>" nogil:
+    int pthread_mutex_init(pthread_mutex_t* mutex, void* attributes)
+    int pthread_mutex_destroy(pthread_mutex_t* mutex)
+    int pthread_mutex_lock(pthread_mutex_t* mutex)
+    int pthread_mutex_unlock(pthread_mutex_t* mutex)
+
+# Indices into classifier.decision.REASONS.
+cdef enum Reason:
+    PINNED = 0
+    BY_NTH = 1
+    BY_WEIGHTED = 2
+    BY_HASH = 3
+    STICKY = 5
+    IN_FLIGHT = 6
+    DIRECT = 7
+    DROP = 8
+    FALLBACK = 9
+    MALFORMED = 10
+
+cdef enum:
+    # Packets looked at together, so that their memory accesses overlap.
+    BATCH = 64
+    # Milliseconds in which more packets of a flow may be on their way to us. Until the first one
+    # has left the host, the kernel takes each for the first of a new flow.
+    FLIGHT_TIME = 5000
+    # An in-flight entry fills one cache line: what was decided, and a word that is not used.
+    FLIGHT_VALUE_WORDS = 2
+
+
+cdef class Engine:
+    """Decides flows by one policy; shared by all threads that have packets.
+
+    `seed` is any integer; its low 64 bits key the hashes and begin the random numbers, so that the
+    same packets at the same times come to the same decisions. `in_flight` is the most flows
+    remembered while they are new.
+    """
+
+    def __cinit__(self, policy, seed, size_t in_flight=65536):
+        cdef int family
+        cdef uint64_t state = seed & 0xFFFFFFFFFFFFFFFF
+        pthread_mutex_init(&self.lock, NULL)
+        self.policy = policy
+        self.hash_key.k0 = splitmix(&state)
+        self.hash_key.k1 = splitmix(&state)
+        self.random = state
+        create(&self.in_flight, in_flight, FLOW_WORDS, FLIGHT_VALUE_WORDS)
+        self._compile_uplinks()
+        self._compile_balancers()
+        self._compile_rules()
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        for i in range(self.balancer_count):
+            destroy_balancer(&self.balancers[i])
+        free(self.balancers)
+        free(self.targets)
+        free(self.rule_flows)
+        destroy_matcher(&self.matcher)
+        destroy(&self.in_flight)
+        pthread_mutex_destroy(&self.lock)
+
+    def _compile_uplinks(self):
+        cdef int id
+        names = [None] * 256
+        for uplink in self.policy.uplinks:
+            id = uplink.id
+            names[id] = uplink.name
+            self.marks[id] = self.policy.mark(uplink)
+            self.usable[0][id] = True
+            self.usable[1][id] = uplink.gateway6 is not None
+        self.names = tuple(names)
+        self.marks[0] = self.policy.gateway.marks.direct
+
+    def _compile_balancers(self):
+        cdef Target fallback
+        count = len(self.policy.balancers)
+        self.balancers = <Balancer*>calloc(count + 1, sizeof(Balancer))
+        if self.balancers == NULL:
+            raise MemoryError("no memory for the policy's balancers")
+        ids = {uplink.name: uplink.id for uplink in self.policy.uplinks}
+        for balancer in self.policy.balancers:
+            fallback = target(self.policy, balancer.fallback, False)
+            self.balancer_count += 1
+            compile_balancer(
+                &self.balancers[self.balancer_count - 1], balancer, ids, fallback
+            )
+            refresh(&self.balancers[self.balancer_count - 1], self.usable)
+
+    def _compile_rules(self):
+        cdef int32_t i
+        rules = self.policy.rules
+        named = {*self.policy.gateway.lan, *(name for r in rules for name in r.in_interfaces)}
+        self.interfaces = {name: number for number, name in enumerate(sorted(named), 1)}
+        self.rule_count = <int32_t>len(rules)
+        self.targets = <Target*>calloc(self.rule_count + 1, sizeof(Target))
+        self.rule_flows = <uint64_t*>calloc(self.rule_count + 1, sizeof(uint64_t))
+        if self.targets == NULL or self.rule_flows == NULL:
+            raise MemoryError("no memory for the policy's rules")
+        for i in range(self.rule_count):
+            self.targets[i] = target(self.policy, rules[i].use, rules[i].strict)
+        compile_matcher(&self.matcher, compile_rules(self.policy, self.interfaces), len(rules))
+
+    def interface_number(self, name):
+        """The number by which an item says its interface; 0 for one that the policy does not name."""
+        return self.interfaces.get(name, 0)
+
+    def set_usable(self, name, bint ipv4, bint ipv6):
+        """Says for which families an uplink can take flows now; those it cannot, it forgets."""
+        cdef uint32_t i
+        cdef int family
+        cdef uint8_t id = self._uplink(name).id
+        cdef bint wanted[2]
+        wanted[0] = ipv4
+        wanted[1] = ipv6 and self._uplink(name).gateway6 is not None
+        with nogil:
+            pthread_mutex_lock(&self.lock)
+            for family in range(2):
+                self.usable[family][id] = wanted[family]
+            for i in range(self.balancer_count):
+                for family in range(2):
+                    if not wanted[family]:
+                        forget_uplink(&self.balancers[i], family, id)
+                refresh(&self.balancers[i], self.usable)
+            pthread_mutex_unlock(&self.lock)
+
+    def usable_families(self, name):
+        """Whether an uplink can take IPv4 flows, and whether IPv6 flows."""
+        cdef uint8_t id = self._uplink(name).id
+        return bool(self.usable[0][id]), bool(self.usable[1][id])
+
+    def _uplink(self, name):
+        try:
+            return self.policy.uplink(name)
+        except KeyError:
+            raise UsageError(f"the policy has no uplink {name!r}") from None
+
+    def counters(self):
+        cdef uint32_t i
+        cdef int32_t rule
+        entries = size = 0
+        for i in range(self.balancer_count):
+            entries += self.balancers[i].sticky.entries
+            size += self.balancers[i].sticky.capacity
+        return Counters(
+            packets=self.tally.packets,
+            malformed=self.tally.malformed,
+            in_flight=self.tally.in_flight,
+            uplinks={u.name: self.tally.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
+            rules=tuple([self.rule_flows[rule] for rule in range(self.rule_count)]),
+            direct=self.tally.direct,
+            dropped=self.tally.dropped,
+            sticky_entries=entries,
+            sticky_size=size,
+        )
+
+    def classify(self, packet, uint64_t now, in_interface=None, user=None):
+        """Decides one packet at `now` milliseconds; see `Classifier.classify`."""
+        cdef Py_buffer view
+        cdef Item item
+        item.interface = self.interfaces.get(in_interface, 0)
+        item.uid = -1 if user is None else user
+        PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
+        item.data = <const uint8_t*>view.buf
+        item.size = <size_t>view.len
+        with nogil:
+            self.decide(&item, 1, now)
+        PyBuffer_Release(&view)
+        return self.decision_value(&item.decision)
+
+    def classify_many(self, packets, uint64_t now, in_interface=None):
+        """Decides packets in order, as one batch; see `Classifier.classify_many`."""
+        cdef Py_buffer views[BATCH]
+        cdef Item items[BATCH]
+        cdef size_t count, i
+        cdef uint16_t interface = self.interfaces.get(in_interface, 0)
+        decisions = []
+        packets = list(packets)
+        for begin in range(0, len(packets), BATCH):
+            count = 0
+            try:
+                for packet in packets[begin : begin + BATCH]:
+                    PyObject_GetBuffer(packet, &views[count], PyBUF_SIMPLE)
+                    items[count].data = <const uint8_t*>views[count].buf
+                    items[count].size = <size_t>views[count].len
+                    items[count].interface = interface
+                    items[count].uid = -1
+                    count += 1
+                with nogil:
+                    self.decide(items, count, now)
+            finally:
+                for i in range(count):
+                    PyBuffer_Release(&views[i])
+            for i in range(count):
+                decisions.append(self.decision_value(&items[i].decision))
+        return decisions
+
+    cdef object decision_value(self, const Decision* decision):
+        return DecisionValue(
+            self.names[decision.uplink],
+            None if decision.rule < 0 else self.policy.rules[decision.rule].name,
+            REASONS[decision.reason],
+            decision.mark,
+        )
+
+    cdef void decide(self, Item* items, size_t count, uint64_t now) noexcept nogil:
+        # Three passes over a batch: each has asked for the memory that the next one reads.
+        cdef Flow flows[BATCH]
+        cdef size_t part, i
+        pthread_mutex_lock(&self.lock)
+        self.now = max(self.now, min(now, latest()))
+        self.tally.packets += count
+        while count:
+            part = min(count, <size_t>BATCH)
+            for i in range(part):
+                flows[i].fault = parse(items[i].data, items[i].size, &flows[i].packet)
+                if not flows[i].fault:
+                    self.prepare(&flows[i])
+            for i in range(part):
+                if flows[i].fault:
+                    continue
+                if find(&self.in_flight, flows[i].key, 0, 0, flows[i].digest) == NULL:
+                    self.match(&flows[i], items[i].interface, items[i].uid)
+            for i in range(part):
+                self.settle(&flows[i], items[i].interface, items[i].uid, &items[i].decision)
+            items += part
+            count -= part
+        pthread_mutex_unlock(&self.lock)
+
+    cdef void decide_parsed(
+        self, const Packet* packet, uint16_t interface, int64_t uid, uint64_t now, Decision* decision
+    ) noexcept nogil:
+        cdef Flow flow
+        flow.packet = packet[0]
+        flow.fault = 0
+        pthread_mutex_lock(&self.lock)
+        self.now = max(self.now, min(now, latest()))
+        self.tally.packets += 1
+        self.prepare(&flow)
+        self.settle(&flow, interface, uid, decision)
+        pthread_mutex_unlock(&self.lock)
+
+    cdef void prepare(self, Flow* flow) noexcept nogil:
+        cdef Packet* packet = &flow.packet
+        flow.matched = False
+        flow.key[0] = packet.dst[0]
+        flow.key[1] = packet.dst[1]
+        flow.key[2] = packet.src[0]
+        flow.key[3] = packet.src[1]
+        flow.key[4] = (
+            (<uint64_t>packet.sport << 32) | (<uint64_t>packet.dport << 16)
+            | (<uint64_t>packet.protocol << 8) | packet.family
+        )
+        flow.digest = siphash(&self.hash_key, flow.key, FLOW_WORDS)
+        prefetch(&self.in_flight, flow.digest)
+
+    cdef void match(self, Flow* flow, uint16_t interface, int64_t uid) noexcept nogil:
+        # The rule that takes the flow. One that names an uplink which is down does not, unless it
+        # is strict.
+        cdef const uint8_t* usable = self.usable[flow.packet.family == 6]
+        cdef Candidates found
+        cdef Target* target = NULL
+        cdef Balancer* balancer
+        look_up(&self.matcher, &flow.packet, interface, uid, &found)
+        flow.matched = True
+        flow.rule = next_rule(&found)
+        while flow.rule >= 0:
+            target = &self.targets[flow.rule]
+            if target.kind != TO_UPLINK or usable[target.index] or target.strict:
+                break
+            flow.rule = next_rule(&found)
+        if flow.rule >= 0 and target.kind == TO_BALANCER:
+            balancer = &self.balancers[target.index]
+            if balancer.remembers or balancer.method == HASH:
+                sticky_key(balancer, &self.hash_key, &flow.packet, &flow.sticky)
+            if balancer.remembers:
+                prefetch(&balancer.sticky, flow.sticky.digest)
+
+    cdef void settle(
+        self, Flow* flow, uint16_t interface, int64_t uid, Decision* decision
+    ) noexcept nogil:
+        cdef uint64_t* entry
+        if flow.fault:
+            self.tally.malformed += 1
+            decision.mark = 0
+            decision.rule = -1
+            decision.uplink = 0
+            decision.reason = MALFORMED
+            decision.verdict = UNTOUCHED
+            return
+        if self.repeat(flow, decision):
+            self.tally.in_flight += 1
+            return
+        if not flow.matched:
+            self.match(flow, interface, uid)
+        decision.rule = flow.rule
+        if flow.rule >= 0:
+            self.rule_flows[flow.rule] += 1
+        self.follow(flow, decision)
+        entry = insert(
+            &self.in_flight, flow.key, 0, flow.digest, self.now + FLIGHT_TIME, self.now
+        )
+        entry[1 + FLOW_WORDS] = (
+            (<uint64_t><uint32_t>decision.rule << 16)
+            | (<uint64_t>decision.uplink << 8) | decision.verdict
+        )
+
+    cdef bint repeat(self, Flow* flow, Decision* decision) noexcept nogil:
+        # The decision of a flow that is in flight, unless its uplink has gone down since.
+        cdef uint64_t* entry = find(&self.in_flight, flow.key, 0, 0, flow.digest)
+        cdef uint64_t value
+        if entry == NULL:
+            return False
+        value = entry[1 + FLOW_WORDS]
+        decision.rule = <int32_t>(value >> 16)
+        decision.uplink = <uint8_t>(value >> 8)
+        decision.verdict = <uint8_t>value
+        decision.reason = IN_FLIGHT
+        if expires(entry) <= self.now or (
+            decision.uplink and not self.usable[flow.packet.family == 6][decision.uplink]
+        ):
+            remove(&self.in_flight, entry)
+            return False
+        decision.mark = 0
+        if decision.verdict == ACCEPT:
+            decision.mark = self.marks[decision.uplink]
+        return True
+
+    cdef void follow(self, Flow* flow, Decision* decision) noexcept nogil:
+        # From the rule's target along the fallbacks to a decision. The configuration has no cycle
+        # of fallbacks; counting them makes sure that the engine comes to an end.
+        cdef Target* target
+        cdef uint8_t uplink, reason = FALLBACK
+        cdef uint32_t step
+        if flow.rule < 0:
+            self.leave(DIRECT, decision)
+            return
+        target = &self.targets[flow.rule]
+        for step in range(self.balancer_count + 1):
+            if target.kind == TO_BALANCER:
+                if step:
+                    flow.matched = False
+                uplink = self.balance(&self.balancers[target.index], flow, &reason)
+                if uplink:
+                    self.place(uplink, FALLBACK if step else reason, decision)
+                    return
+                target = &self.balancers[target.index].fallback
+                continue
+            if target.kind == TO_UPLINK and self.usable[flow.packet.family == 6][target.index]:
+                self.place(<uint8_t>target.index, FALLBACK if step else PINNED, decision)
+            elif target.kind == TO_DROP or target.strict:
+                self.drop(decision)
+            else:
+                self.leave(FALLBACK if step else DIRECT, decision)
+            return
+        self.leave(FALLBACK, decision)
+
+    cdef uint8_t balance(self, Balancer* balancer, Flow* flow, uint8_t* reason) noexcept nogil:
+        # An uplink by sticky entry or by method, 0 if none can take the flow. The sticky key that
+        # `match` made is that of the rule's own balancer.
+        cdef int family = flow.packet.family == 6
+        cdef uint8_t uplink
+        if not flow.matched and (balancer.remembers or balancer.method == HASH):
+            sticky_key(balancer, &self.hash_key, &flow.packet, &flow.sticky)
+        if balancer.remembers:
+            uplink = remembered(balancer, &flow.sticky, family, self.usable[family], self.now)
+            if uplink:
+                reason[0] = STICKY
+                return uplink
+        uplink = choose(balancer, family, &flow.sticky, &self.random)
+        if uplink and balancer.remembers:
+            remember(balancer, &flow.sticky, family, uplink, self.now)
+        reason[0] = BY_NTH + balancer.method
+        return uplink
+
+    cdef void place(self, uint8_t uplink, uint8_t reason, Decision* decision) noexcept nogil:
+        self.tally.uplinks[uplink] += 1
+        decision.uplink = uplink
+        decision.reason = reason
+        decision.verdict = ACCEPT
+        decision.mark = self.marks[uplink]
+
+    cdef void leave(self, uint8_t reason, Decision* decision) noexcept nogil:
+        self.tally.direct += 1
+        decision.uplink = 0
+        decision.reason = reason
+        decision.verdict = ACCEPT
+        decision.mark = self.marks[0]
+
+    cdef void drop(self, Decision* decision) noexcept nogil:
+        self.tally.dropped += 1
+        decision.uplink = 0
+        decision.reason = DROP
+        decision.verdict = DROP_PACKET
+        decision.mark = 0
+
+
+cdef Target target(object policy, str name, bint strict):
+    cdef Target result
+    result.strict = strict
+    result.index = 0
+    if name == policies.DIRECT:
+        result.kind = TO_DIRECT
+    elif name == policies.DROP:
+        result.kind = TO_DROP
+    else:
+        balancers = [balancer.name for balancer in policy.balancers]
+        result.kind = TO_BALANCER if name in balancers else TO_UPLINK
+        result.index = balancers.index(name) if name in balancers else policy.uplink(name).id
+    return result

@@ -1,0 +1,261 @@
+"""Wire formats: IPv4, IPv6 and the upper-layer headers, read from a packet's first bytes.
+
+Sources: RFC 791, RFC 8200, RFC 4302 (AH), RFC 9293 (TCP), RFC 768, RFC 3828 (UDP-Lite), RFC 9260
+(SCTP), RFC 4340 (DCCP), RFC 792, RFC 4443, RFC 2675 (jumbograms); what counts as malformed
+follows the kernel's net/netfilter/nf_conntrack_proto_*.c, which never call such packets NEW.
+"""
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.string cimport memset
+
+cdef enum:
+    # Answers of `missing` beside 0 and an offset: the packet goes on, but not in our copy of it.
+    BEYOND_COPY = -1
+
+cdef enum:
+    HOP_BY_HOP = 0
+    ICMP = 1
+    TCP = 6
+    UDP = 17
+    DCCP = 33
+    ROUTING = 43
+    FRAGMENT = 44
+    AUTHENTICATION = 51
+    ICMPV6 = 58
+    DESTINATION_OPTIONS = 60
+    SCTP = 132
+    MOBILITY = 135
+    UDP_LITE = 136
+    HIP = 139
+    SHIM6 = 140
+
+cdef enum:
+    JUMBO_PAYLOAD = 0xC2
+
+cdef struct Bytes:
+    const uint8_t* data
+    uint32_t size       # bytes that are there
+    uint32_t readable   # of these, the ones we look at
+    uint32_t length     # bytes that the IP header says the packet has
+
+
+cdef inline uint16_t be16(const uint8_t* at) noexcept nogil:
+    return <uint16_t>((<uint32_t>at[0] << 8) | at[1])
+
+
+cdef inline uint32_t be32(const uint8_t* at) noexcept nogil:
+    return (<uint32_t>be16(at) << 16) | be16(at + 2)
+
+
+cdef inline uint64_t be64(const uint8_t* at) noexcept nogil:
+    return (<uint64_t>be32(at) << 32) | be32(at + 4)
+
+
+cdef inline int missing(const Bytes* given, uint32_t offset, uint32_t need) noexcept nogil:
+    # 0: `need` bytes at `offset` can be read. A header that the packet has, but that lies past
+    # what the queue copies, is no fault of the packet.
+    if offset + need > given.length:
+        return <int>offset + 1
+    if offset + need <= given.readable:
+        return 0
+    if given.size >= HEADER_BYTES:
+        return BEYOND_COPY
+    return <int>given.size + 1
+
+
+cdef int parse(const uint8_t* data, size_t size, Packet* packet) noexcept nogil:
+    cdef Bytes given
+    memset(packet, 0, sizeof(Packet))
+    if size == 0:
+        return 1
+    given.data = data
+    given.size = <uint32_t>min(size, <size_t>0x7FFFFFF0)
+    given.readable = min(given.size, <uint32_t>HEADER_BYTES)
+    if data[0] >> 4 == 4:
+        return parse_ipv4(&given, packet)
+    if data[0] >> 4 == 6:
+        return parse_ipv6(&given, packet)
+    return 1
+
+
+cdef int parse_ipv4(Bytes* given, Packet* packet) noexcept nogil:
+    cdef const uint8_t* data = given.data
+    cdef uint32_t header, field
+    packet.family = 4
+    if given.size < 20:
+        return <int>given.size + 1
+    header = (data[0] & 15) * 4
+    if header < 20:
+        return 1
+    # Length 0: a packet larger than 64 KiB that the kernel carries whole (big TCP).
+    given.length = be16(data + 2) or given.size
+    if given.length < header:
+        return 3
+    if given.size < header:
+        return <int>given.size + 1
+    field = be16(data + 6)
+    packet.length = given.length
+    packet.dscp = data[1] >> 2
+    packet.protocol = data[9]
+    packet.src[1] = (<uint64_t>0xFFFF << 32) | be32(data + 12)
+    packet.dst[1] = (<uint64_t>0xFFFF << 32) | be32(data + 16)
+    packet.fragment_id = be16(data + 4)
+    packet.fragment_offset = <uint16_t>((field & 0x1FFF) * 8)
+    if packet.fragment_offset:
+        packet.fragment = LATER_FRAGMENT
+    elif field & 0x2000:
+        packet.fragment = FIRST_FRAGMENT
+    return parse_upper_layer(given, header, packet)
+
+
+cdef int parse_ipv6(Bytes* given, Packet* packet) noexcept nogil:
+    cdef const uint8_t* data = given.data
+    packet.family = 6
+    if given.size < 40:
+        return <int>given.size + 1
+    packet.dscp = ((data[0] & 15) << 2) | (data[1] >> 6)
+    packet.protocol = data[6]
+    packet.src[0] = be64(data + 8)
+    packet.src[1] = be64(data + 16)
+    packet.dst[0] = be64(data + 24)
+    packet.dst[1] = be64(data + 32)
+    # Payload length 0 without a jumbo option is big TCP too: newer kernels leave the option out.
+    given.length = 40 + be16(data + 4)
+    if given.length == 40:
+        given.length = given.size
+        if packet.protocol == HOP_BY_HOP and given.size > 40:
+            given.length = jumbo_length(given)
+    packet.length = given.length
+    return parse_extensions(given, packet)
+
+
+cdef uint32_t jumbo_length(const Bytes* given) noexcept nogil:
+    # The packet's length from the jumbo payload option of its hop-by-hop header at byte 40.
+    cdef const uint8_t* data = given.data
+    cdef uint32_t at = 42, end, jumbo
+    if given.readable < 42:
+        return given.size
+    end = min(40 + (<uint32_t>data[41] + 1) * 8, given.readable)
+    while at + 6 <= end:
+        if data[at] == JUMBO_PAYLOAD and data[at + 1] == 4:
+            jumbo = be32(data + at + 2)
+            return 40 + min(jumbo, <uint32_t>0xFFFFFFFF - 40)
+        at += 1 if data[at] == 0 else 2 + data[at + 1]
+    return given.size
+
+
+cdef int parse_extensions(const Bytes* given, Packet* packet) noexcept nogil:
+    # Each turn moves on by at least 8 bytes, so the copy's end bounds the loop.
+    cdef const uint8_t* data = given.data
+    cdef uint32_t at = 40, field
+    cdef uint8_t kind
+    cdef int fault
+    while True:
+        kind = packet.protocol
+        if not (
+            kind == HOP_BY_HOP or kind == ROUTING or kind == FRAGMENT or kind == AUTHENTICATION
+            or kind == DESTINATION_OPTIONS or kind == MOBILITY or kind == HIP or kind == SHIM6
+        ):
+            return parse_upper_layer(given, at, packet)
+        packet.transport = <uint16_t>at
+        fault = missing(given, at, 8)
+        if fault:
+            return 0 if fault == BEYOND_COPY else fault
+        packet.protocol = data[at]
+        if kind == FRAGMENT:
+            field = be16(data + at + 2)
+            packet.fragment_id = be32(data + at + 4)
+            packet.fragment_offset = <uint16_t>(field & 0xFFF8)
+            at += 8
+            if packet.fragment_offset:
+                packet.fragment = LATER_FRAGMENT
+                return parse_upper_layer(given, at, packet)
+            if field & 1:
+                packet.fragment = FIRST_FRAGMENT
+        elif kind == AUTHENTICATION:
+            at += (<uint32_t>data[at + 1] + 2) * 4
+        else:
+            at += (<uint32_t>data[at + 1] + 1) * 8
+
+
+cdef inline uint32_t upper_layer_bytes(uint8_t protocol, uint8_t family) noexcept nogil:
+    # The shortest header of a protocol that we look into; 0 for all others.
+    if protocol == TCP:
+        return 20
+    if protocol == UDP or protocol == UDP_LITE:
+        return 8
+    if protocol == SCTP or protocol == DCCP:
+        return 12
+    if (protocol == ICMP and family == 4) or (protocol == ICMPV6 and family == 6):
+        return 8
+    return 0
+
+
+cdef int parse_upper_layer(const Bytes* given, uint32_t at, Packet* packet) noexcept nogil:
+    cdef uint32_t need = upper_layer_bytes(packet.protocol, packet.family)
+    cdef const uint8_t* header = given.data + at
+    cdef int fault
+    packet.transport = <uint16_t>at
+    if packet.fragment == LATER_FRAGMENT:
+        need = 0
+    fault = missing(given, at, need)
+    if fault:
+        return 0 if fault == BEYOND_COPY else fault
+    if need == 0:
+        return 0
+    if packet.protocol == ICMP or packet.protocol == ICMPV6:
+        packet.icmp_type = header[0]
+        packet.icmp_code = header[1]
+        # Echo request and reply, the messages that make flows, have an identifier.
+        if packet.family == 4 and (header[0] == 8 or header[0] == 0):
+            packet.sport = be16(header + 4)
+        elif packet.family == 6 and (header[0] == 128 or header[0] == 129):
+            packet.sport = be16(header + 4)
+        return 0
+    fault = inconsistent(header, given.length - at, packet)
+    if fault:
+        return <int>at + fault
+    packet.sport = be16(header)
+    packet.dport = be16(header + 2)
+    packet.has_ports = 1
+    if packet.protocol == TCP:
+        packet.tcp_flags = header[13]
+    return 0
+
+
+cdef int inconsistent(const uint8_t* header, uint32_t left, const Packet* packet) noexcept nogil:
+    # 0, or 1 + the offset of the length field that contradicts the `left` bytes of the packet. A
+    # first fragment states the length of the whole datagram, so only lower bounds hold for it.
+    cdef uint32_t stated
+    cdef bint whole = packet.fragment == WHOLE
+    if packet.protocol == TCP:
+        stated = (header[12] >> 4) * 4
+        if stated < 20 or (whole and stated > left):
+            return 13
+    elif packet.protocol == UDP:
+        stated = be16(header + 4)
+        if stated == 0 and left > 0xFFFF:
+            return 0
+        if stated < 8 or (whole and stated > left):
+            return 5
+    elif packet.protocol == UDP_LITE:
+        # The checksum's coverage; 0 covers everything.
+        stated = be16(header + 4)
+        if stated and (stated < 8 or (whole and stated > left)):
+            return 5
+    return 0
+
+
+def headers(packet):
+    """What the parser reads from a packet (any buffer, from its IP header on), for tests and tools.
+
+    Returns the fields of `Packet` in wire.pxd by name, addresses as [high, low] words, and
+    `malformed`: 0, or the offset at which the packet stopped making sense plus one.
+    """
+    cdef Py_buffer view
+    cdef Packet parsed
+    PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
+    try:
+        fault = parse(<const uint8_t*>view.buf, <size_t>view.len, &parsed)
+    finally:
+        PyBuffer_Release(&view)
+    return {**parsed, "malformed": fault}
