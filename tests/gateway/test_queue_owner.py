@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -26,12 +25,6 @@ held = bind({NUMBER}, QueueSettings())
 print("bound", flush=True)
 input()
 """
-
-
-@pytest.fixture
-def host() -> Iterator[Namespace]:
-    with Namespace.create("host") as host:
-        yield host
 
 
 def bound(host: Namespace) -> Binding:
