@@ -133,8 +133,7 @@ def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
 
 def _balancer_row(balancer: Balancer) -> tuple[str, ...]:
     shares = ", ".join(f"{name} {share:.1%}" for name, _, share in _shares(balancer))
-    sticky = _sticky_text(balancer.sticky) if balancer.sticky else "no"
-    return balancer.name, balancer.method, shares, sticky, balancer.fallback
+    return balancer.name, balancer.method, shares, _sticky_text(balancer), balancer.fallback
 
 
 def _shares(balancer: Balancer) -> list[tuple[str, int, float]]:
@@ -143,13 +142,18 @@ def _shares(balancer: Balancer) -> list[tuple[str, int, float]]:
     return [(m.uplink, m.weight, m.weight / total) for m in balancer.members]
 
 
-def _sticky_text(sticky: Sticky) -> str:
-    text = f"by {sticky.by} for {duration_text(sticky.timeout)}"
+def _sticky_text(balancer: Balancer) -> str:
+    by_hash = balancer.method == "hash"
+    sticky = balancer.sticky or (Sticky() if by_hash else None)
+    if sticky is None:
+        return "no"
+    # A hash remembers nothing: the key alone decides.
+    text = f"by {sticky.by}" + ("" if by_hash else f" for {duration_text(sticky.timeout)}")
     if sticky.prefix4 != 32:
         text += f", IPv4 /{sticky.prefix4}"
     if sticky.prefix6 != 128:
         text += f", IPv6 /{sticky.prefix6}"
-    return f"{text}, at most {sticky.size}"
+    return text if by_hash else f"{text}, at most {sticky.size}"
 
 
 def duration_text(seconds: float) -> str:
