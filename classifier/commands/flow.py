@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from classifier.config import values
-from classifier.config.names import PORT_PROTOCOLS, protocol_name
-from classifier.config.reading import Parse, T, WrongValueError
+from classifier.config.names import PORT_PROTOCOLS, dscp_name, protocol_name
+from classifier.config.reading import Parse, T, WrongValueError, printable
 from classifier.errors import UsageError
 
-FORM = "PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [in INTERFACE] [dscp NAME]"
+FORM = "PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [in INTERFACE] [dscp NAME] [user NAME]"
 
+_NUMBER = re.compile(r"[0-9]{1,10}")
 _ENDPOINT = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 _TCP, _UDP, _DCCP, _SCTP, _UDPLITE = 6, 17, 33, 132, 136
 _ECHO_REQUEST = {1: 8, 58: 128}
 _HOPS = 64
+# RFC 8200 and the IANA registry of extension headers: hop-by-hop, routing, fragment, AH,
+# destination options, mobility, HIP, Shim6.
+_EXTENSION_HEADERS = frozenset({0, 43, 44, 51, 60, 135, 139, 140})
 _SYN = 0x02
 
 Address = IPv4Address | IPv6Address
@@ -34,11 +38,16 @@ class Flow:
     in_interface: str | None = None
     """None: a flow of the gateway itself."""
     dscp: int = 0
+    user: int | None = None
+    """Numeric id of the user whose socket sends it."""
 
     def __str__(self) -> str:
         source = _endpoint_text(self.source, self.sport)
         destination = _endpoint_text(self.destination, self.dport)
-        return f"{protocol_name(self.protocol)} {source} > {destination}"
+        text = f"{protocol_name(self.protocol)} {source} > {destination}"
+        text += f" in {self.in_interface}" if self.in_interface else ""
+        text += f" dscp {dscp_name(self.dscp)}" if self.dscp else ""
+        return text + (f" user {self.user}" if self.user is not None else "")
 
 
 def parse_flow(text: str) -> Flow:
@@ -46,29 +55,39 @@ def parse_flow(text: str) -> Flow:
 
     An IPv6 address with a port stands in brackets: "udp [2001:db8::5]:4000 > [2001:db8::9]:53".
     """
-    words = text.split()
-    if len(words) < 4 or words[2] != ">" or len(words) % 2:
-        raise UsageError(f'cannot read the flow "{text}": it is written {FORM}')
-    protocol = _value(values.protocol, _number_or_text(words[0]), text)
-    source, sport = _endpoint(words[1], text)
-    destination, dport = _endpoint(words[3], text)
+    try:
+        return _parse_flow(text.split())
+    except WrongValueError as error:
+        raise UsageError(f'cannot read the flow "{printable(text)}": {error}') from None
+
+
+def _parse_flow(words: list[str]) -> Flow:
+    more = dict(zip(words[4::2], words[5::2], strict=False))
+    whole = len(words) >= 4 and len(words) == 4 + 2 * len(more)
+    if not whole or words[2] != ">" or not more.keys() <= {"in", "dscp", "user"}:
+        raise WrongValueError(f"it is written {FORM}")
+    protocol = _value(values.protocol, words[0])
+    source, sport = _endpoint(words[1])
+    destination, dport = _endpoint(words[3])
     if source.version != destination.version:
-        raise UsageError(f'cannot read the flow "{text}": the addresses are of two families')
+        raise WrongValueError("the addresses are of two families")
+    if source.version == 6 and protocol in _EXTENSION_HEADERS:
+        raise WrongValueError(f"{words[0]} is an extension header of IPv6, not a protocol")
     if protocol in PORT_PROTOCOLS and (sport is None or dport is None):
-        raise UsageError(f'cannot read the flow "{text}": {words[0]} needs both ports')
+        raise WrongValueError(f"{words[0]} needs both ports")
     if protocol not in PORT_PROTOCOLS and (sport is not None or dport is not None):
-        raise UsageError(f'cannot read the flow "{text}": {words[0]} has no ports')
-    more = dict(zip(words[4::2], words[5::2], strict=True))
-    if len(words) - 4 != 2 * len(more) or not more.keys() <= {"in", "dscp"}:
-        raise UsageError(f'cannot read the flow "{text}": it is written {FORM}')
+        raise WrongValueError(f"{words[0]} has no ports")
+    if "in" in more and "user" in more:
+        raise WrongValueError("only the gateway's own flows have a user, and come in nowhere")
     return Flow(
         protocol,
         source,
         destination,
         sport,
         dport,
-        _value(values.interface, more["in"], text) if "in" in more else None,
-        _value(values.dscp, _number_or_text(more["dscp"]), text) if "dscp" in more else 0,
+        _value(values.interface, more["in"]) if "in" in more else None,
+        _value(values.dscp, more["dscp"]) if "dscp" in more else 0,
+        _value(values.user, more["user"]) if "user" in more else None,
     )
 
 
@@ -104,17 +123,15 @@ def _transport(flow: Flow) -> bytes:
     return bytes(8)
 
 
-def _endpoint(word: str, text: str) -> tuple[Address, int | None]:
+def _endpoint(word: str) -> tuple[Address, int | None]:
     match = _ENDPOINT.fullmatch(word)
     address, port = (match[1] or match[2], match[3]) if match else (word, None)
     try:
         parsed = ip_address(address)
     except ValueError:
-        raise UsageError(
-            f'cannot read the flow "{text}": {word} is no address, or lacks brackets around it'
-        ) from None
+        raise WrongValueError(f"{word} is no address, or lacks brackets around it") from None
     if port is not None and int(port) > 65535:
-        raise UsageError(f'cannot read the flow "{text}": port {port} is above 65535')
+        raise WrongValueError(f"port {port} is above 65535")
     return parsed, None if port is None else int(port)
 
 
@@ -124,12 +141,9 @@ def _endpoint_text(address: Address, port: int | None) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
-def _value(parse: Parse[T], value: object, text: str) -> T:
+def _value(parse: Parse[T], word: str) -> T:
+    """A word as the configuration would read it: digits are a number there."""
     try:
-        return parse(value)
+        return parse(int(word) if _NUMBER.fullmatch(word) else word)
     except WrongValueError as error:
-        raise UsageError(f'cannot read the flow "{text}": {value} {error}') from None
-
-
-def _number_or_text(word: str) -> int | str:
-    return int(word) if word.isascii() and word.isdecimal() and len(word) < 4 else word
+        raise WrongValueError(f"{word} {error}") from None

@@ -30,7 +30,7 @@ def test_a_udp_flow_over_ipv6_has_its_ports_and_code_point() -> None:
     assert (packet.src, packet.dst, packet.plen) == ("2001:db8::5", "2001:db8::9", 8)
     assert (packet[UDP].sport, packet[UDP].dport) == (4000, 53)
     assert packet.tc >> 2 == 46
-    assert str(flow) == "udp [2001:db8::5]:4000 > [2001:db8::9]:53"
+    assert str(flow) == "udp [2001:db8::5]:4000 > [2001:db8::9]:53 in br0 dscp ef"
 
 
 def test_echo_requests_and_other_protocols_have_no_ports() -> None:
@@ -71,6 +71,9 @@ def test_a_dccp_flow_has_its_ports_where_dccp_has_them() -> None:
         ("tcp example.org:1 > 192.0.2.1:2", "example.org:1 is no address"),
         ("tcp 10.0.0.1:1 > 192.0.2.1:2 in a/b", "must be the name of an interface"),
         ("tcp 10.0.0.1:1 > 192.0.2.1:2 dscp 64", "from 0 to 63"),
+        ("tcp 10.0.0.1:1 > 192.0.2.1:2 user nobody-at-all", "a user of this host"),
+        ("tcp 10.0.0.1:1 > 192.0.2.1:2 user 0 in br0", "come in nowhere"),
+        ("ah 2001:db8::1 > 2001:db8::2", "extension header"),
     ],
 )
 def test_a_flow_that_makes_no_sense_is_explained(text: str, says: str) -> None:
