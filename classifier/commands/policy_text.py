@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 from classifier.commands.table import WIDTH, Column, render
 from classifier.config.names import dscp_name, protocol_name
+from classifier.host.state import table_of
 from classifier.policy import Balancer, Policy, PortRange, Rule, Sticky, Uplink
-
-FIRST_TABLE = 20800
-"""The routing table of an uplink has this number plus the uplink's id."""
 
 
 def policy_data(policy: Policy) -> dict[str, object]:
@@ -24,7 +22,7 @@ def policy_data(policy: Policy) -> dict[str, object]:
             uplink.name: {
                 "id": uplink.id,
                 "mark": policy.mark(uplink),
-                "table": FIRST_TABLE + uplink.id,
+                "table": table_of(uplink),
                 "interface": uplink.interface,
                 "gateway": uplink.gateway,
                 "gateway6": uplink.gateway6,
@@ -122,7 +120,7 @@ def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
         uplink.name,
         uplink.id,
         f"0x{policy.mark(uplink):x}",
-        FIRST_TABLE + uplink.id,
+        table_of(uplink),
         uplink.interface,
         uplink.gateway or "none",
         uplink.gateway6 or "none",
