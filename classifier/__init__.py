@@ -1,6 +1,5 @@
 """nfq-classifier: balances new flows of a Linux gateway over its uplinks."""
 
 from classifier.classifier import Classifier
-from classifier.config import load_policy
 
-__all__ = ["Classifier", "load_policy"]
+__all__ = ["Classifier"]

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from classifier.commands.table import WIDTH, Column, render
 from classifier.config.names import dscp_name, protocol_name
-from classifier.host.state import table_of
 from classifier.policy import Balancer, Policy, PortRange, Rule, Sticky, Uplink
+
+FIRST_TABLE = 20800
+"""The routing table of an uplink has this number plus the uplink's id."""
 
 
 def policy_data(policy: Policy) -> dict[str, object]:
@@ -22,7 +24,7 @@ def policy_data(policy: Policy) -> dict[str, object]:
             uplink.name: {
                 "id": uplink.id,
                 "mark": policy.mark(uplink),
-                "table": table_of(uplink),
+                "table": FIRST_TABLE + uplink.id,
                 "interface": uplink.interface,
                 "gateway": uplink.gateway,
                 "gateway6": uplink.gateway6,
@@ -120,7 +122,7 @@ def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
         uplink.name,
         uplink.id,
         f"0x{policy.mark(uplink):x}",
-        table_of(uplink),
+        FIRST_TABLE + uplink.id,
         uplink.interface,
         uplink.gateway or "none",
         uplink.gateway6 or "none",
@@ -131,7 +133,8 @@ def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
 
 def _balancer_row(balancer: Balancer) -> tuple[str, ...]:
     shares = ", ".join(f"{name} {share:.1%}" for name, _, share in _shares(balancer))
-    return balancer.name, balancer.method, shares, _sticky_text(balancer), balancer.fallback
+    sticky = _sticky_text(balancer.sticky) if balancer.sticky else "no"
+    return balancer.name, balancer.method, shares, sticky, balancer.fallback
 
 
 def _shares(balancer: Balancer) -> list[tuple[str, int, float]]:
@@ -140,18 +143,13 @@ def _shares(balancer: Balancer) -> list[tuple[str, int, float]]:
     return [(m.uplink, m.weight, m.weight / total) for m in balancer.members]
 
 
-def _sticky_text(balancer: Balancer) -> str:
-    by_hash = balancer.method == "hash"
-    sticky = balancer.sticky or (Sticky() if by_hash else None)
-    if sticky is None:
-        return "no"
-    # A hash remembers nothing: the key alone decides.
-    text = f"by {sticky.by}" + ("" if by_hash else f" for {duration_text(sticky.timeout)}")
+def _sticky_text(sticky: Sticky) -> str:
+    text = f"by {sticky.by} for {duration_text(sticky.timeout)}"
     if sticky.prefix4 != 32:
         text += f", IPv4 /{sticky.prefix4}"
     if sticky.prefix6 != 128:
         text += f", IPv6 /{sticky.prefix6}"
-    return text if by_hash else f"{text}, at most {sticky.size}"
+    return f"{text}, at most {sticky.size}"
 
 
 def duration_text(seconds: float) -> str:

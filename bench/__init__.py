@@ -1,1 +1,0 @@
-"""Measurements against peers; `python -m bench` lists and runs them."""

@@ -1,1 +1,0 @@
-"""Readers of a queue, each a program of its own that talks with the bench as reader.h says."""

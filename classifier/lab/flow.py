@@ -1,0 +1,155 @@
+"""Flows to be sent through the virtual gateway, and their packets."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import cycle
+from typing import NamedTuple
+
+from classifier.errors import LabError
+from classifier.lab.addresses import REMOTES, REMOTES6, Addresses
+
+TCP = socket.IPPROTO_TCP
+UDP = socket.IPPROTO_UDP
+PROTOCOLS = {"tcp": TCP, "udp": UDP}
+
+_FIRST_PORT, _LAST_PORT = 20000, 59999
+_SYN = 0x02
+
+
+class Flow(NamedTuple):
+    """A flow as its sender sees it; ports in host order."""
+
+    protocol: int
+    src: str | None
+    """None: the kernel chooses the source address (the gateway's own flows)."""
+    sport: int
+    dst: str
+    dport: int
+
+    @property
+    def version(self) -> int:
+        return 6 if ":" in self.dst else 4
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if self.version == 6 else socket.AF_INET
+
+
+class FlowSource:
+    """Makes flows that differ in their source ports, so that they are told apart after NAT.
+
+    The ports repeat after forty thousand flows. Same seed, same flows.
+    """
+
+    def __init__(self, addresses: Addresses, seed: int = 1) -> None:
+        self._addresses = addresses
+        self._random = random.Random(seed)
+        self._ports = cycle(range(_FIRST_PORT, _LAST_PORT + 1))
+        self._anywhere = {4: self._hosts(REMOTES), 6: self._hosts(REMOTES6)}
+
+    def make(
+        self,
+        count: int,
+        protocol: str,
+        to_port: int | Sequence[int],
+        *,
+        to: str | Sequence[str] | None = None,
+        source: str | Sequence[str] | None = "lan",
+        family: int = 4,
+    ) -> list[Flow]:
+        """`count` flows.
+
+        `to`: remotes, used in turn; a network in CIDR form stands for random hosts of it; None
+        for random hosts of the internet. `source`: source addresses, used in turn; "lan" for the
+        hosts of the first LAN interface; None for the kernel's choice. `to_port`: ports in turn.
+        """
+        ports = cycle([to_port] if isinstance(to_port, int) else to_port)
+        remotes = self._remotes(to, family)
+        sources = self._sources(source, family)
+        number = PROTOCOLS[protocol]
+        return [
+            Flow(number, next(sources), next(self._ports), next(remotes), next(ports))
+            for _ in range(count)
+        ]
+
+    def _remotes(self, to: str | Sequence[str] | None, family: int) -> Iterator[str]:
+        if to is None:
+            return self._anywhere[family]
+        if isinstance(to, str):
+            return self._hosts(ip_network(to)) if "/" in to else cycle([to])
+        return cycle(to)
+
+    def _hosts(self, network: IPv4Network | IPv6Network) -> Iterator[str]:
+        """Random hosts of a network, each once before one comes again."""
+        size = network.num_addresses
+        first, count = (1, size - 2) if size > 2 else (0, size)
+        drawn: set[int] = set()
+        while True:
+            if len(drawn) == count:
+                drawn.clear()
+            offset = first + self._random.randrange(count)
+            if offset not in drawn:
+                drawn.add(offset)
+                yield str(network[offset])
+
+    def _sources(
+        self, source: str | Sequence[str] | None, family: int
+    ) -> Iterator[str] | Iterator[None]:
+        if source is None:
+            return cycle([None])
+        if source != "lan":
+            return cycle([source] if isinstance(source, str) else source)
+        addresses = self._addresses
+        if not addresses.lans:
+            raise LabError("this policy has no LAN interface")
+        if family == 4:
+            hosts = addresses.lans[0].hosts
+            return cycle(str(host) for host in hosts if host != hosts.broadcast_address)
+        if addresses.pool6 is None:
+            raise LabError("no uplink of this policy takes IPv6 flows, so the lab has no IPv6")
+        return cycle(str(addresses.pool6[number]) for number in range(1, 255))
+
+
+def datagram(flow: Flow, payload: bytes = b"") -> bytes:
+    """A UDP packet of the flow, from the IP header on, with its checksums."""
+    header = struct.pack("!HHHH", flow.sport, flow.dport, 8 + len(payload), 0)
+    return _packet(flow, UDP, header, payload, 6)
+
+
+def syn(flow: Flow, sequence: int = 1000) -> bytes:
+    """The first packet of a TCP connection, from the IP header on, with its checksums."""
+    header = struct.pack(
+        "!HHIIBBHHH", flow.sport, flow.dport, sequence, 0, 5 << 4, _SYN, 64240, 0, 0
+    )
+    return _packet(flow, TCP, header, b"", 16)
+
+
+def _packet(flow: Flow, protocol: int, header: bytes, payload: bytes, checksum_at: int) -> bytes:
+    if flow.src is None:
+        raise LabError("a packet that is made by hand needs a source address")
+    source = socket.inet_pton(flow.family, flow.src)
+    remote = socket.inet_pton(flow.family, flow.dst)
+    length = len(header) + len(payload)
+    if flow.version == 4:
+        pseudo = source + remote + struct.pack("!BBH", 0, protocol, length)
+        plain = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, protocol, 0)
+        ip = _with_checksum(plain + source + remote, 10, plain + source + remote)
+    else:
+        pseudo = source + remote + struct.pack("!IHBB", length, 0, 0, protocol)
+        ip = struct.pack("!IHBB", 6 << 28, length, protocol, 64) + source + remote
+    return ip + _with_checksum(header, checksum_at, pseudo + header + payload) + payload
+
+
+def _with_checksum(header: bytes, at: int, covered: bytes) -> bytes:
+    """The header with the internet checksum (RFC 1071) of `covered` written at offset `at`."""
+    if len(covered) % 2:
+        covered += b"\0"
+    total = sum(struct.unpack(f"!{len(covered) // 2}H", covered))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return header[:at] + struct.pack("!H", ~total & 0xFFFF or 0xFFFF) + header[at + 2 :]

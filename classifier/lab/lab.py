@@ -1,0 +1,185 @@
+"""The lab: a virtual gateway, the service in it, and flows sent through it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from classifier.config import load_policy
+from classifier.errors import LabError
+from classifier.lab import addresses, ftp, probe, topology, traffic
+from classifier.lab.connections import Tracked, connections
+from classifier.lab.flow import TCP, Flow, FlowSource
+from classifier.lab.ftp import FTP_PORT, FtpVisit
+from classifier.lab.gateway_service import GatewayService
+from classifier.lab.namespace import Namespace
+from classifier.lab.servers import Servers
+from classifier.lab.tap import Tap
+from classifier.policy import Policy
+
+LAN, GATEWAY = "lan", "gateway"
+
+
+class Lab:
+    """A virtual gateway for one configuration file.
+
+    A place is "lan", "gateway" or the name of an uplink, which stands for the internet behind it.
+
+    >>> with Lab(Path("gateway.toml"), Path("/run/lab")) as lab:
+    ...     lab.start_service()
+    ...     flows = lab.flows(300, "tcp", 8080)
+    ...     answers = lab.connect(flows)                  # {flow: name of the uplink it took}
+    ...     lab.send(lab.flows(200, "udp", 5000), packets=10)
+    ...     lab.tap.wait_for_packets(2000)
+    ...     assert not lab.tap.torn()
+    """
+
+    def __init__(self, config: Path, directory: Path, *, seed: int = 1) -> None:
+        """Build the gateway, without starting the service. `directory` is for its files and has
+        to exist. Raises ConfigError, and LabError where this kernel cannot hold a gateway."""
+        probe.require_gateway()
+        self.policy: Policy = load_policy(config)
+        self.addresses = addresses.assign(self.policy)
+        self._directory = directory
+        names = [uplink.name for uplink in self.policy.uplinks]
+        if {LAN, GATEWAY} & set(names):
+            raise LabError(f"in the lab no uplink can be called {LAN} or {GATEWAY}")
+        self._topology = topology.build(self.addresses)
+        self.isps = self._topology.isps
+        self.places: dict[str, Namespace] = {
+            LAN: self._topology.lan,
+            GATEWAY: self._topology.gateway,
+            **self.isps,
+        }
+        self.service = GatewayService(self.gateway, config, directory)
+        self._flows = FlowSource(self.addresses, seed)
+        self._servers: Servers | None = None
+        self._tap: Tap | None = None
+        self._ftp = False
+
+    @property
+    def lan(self) -> Namespace:
+        return self._topology.lan
+
+    @property
+    def gateway(self) -> Namespace:
+        return self._topology.gateway
+
+    @property
+    def tap(self) -> Tap:
+        """What arrives at the ISPs, counted from the first time that this is asked for."""
+        if self._tap is None:
+            self._tap = Tap(self.isps, topology.ISP_INTERFACE)
+        return self._tap
+
+    def start_service(self, *options: str) -> None:
+        self.service.start(*options)
+
+    def stop_service(self) -> int:
+        return self.service.stop()
+
+    def status(self) -> dict[str, Any]:
+        return self.service.status()
+
+    def flows(
+        self,
+        count: int,
+        protocol: str,
+        to_port: int | Sequence[int],
+        *,
+        to: str | Sequence[str] | None = None,
+        source: str | Sequence[str] | None = "lan",
+        family: int = 4,
+    ) -> list[Flow]:
+        """Flows that do not exist yet; see `FlowSource.make`."""
+        return self._flows.make(count, protocol, to_port, to=to, source=source, family=family)
+
+    def serve(self, protocol: int, port: int, version: int = 4, at: str | None = None) -> None:
+        """Start a server at a place, or with every ISP; see `classifier.lab.servers`."""
+        if self._servers is None:
+            self._servers = Servers(self.places)
+        if self._ftp and (protocol, port, version) == (TCP, FTP_PORT, 4):
+            return  # the FTP server is greeting there
+        for place in [at] if at is not None else self.isps:
+            self._servers.start(place, protocol, port, version)
+
+    def connect(
+        self, flows: Sequence[Flow], *, place: str = LAN, at_once: int = 256
+    ) -> dict[Flow, str | None]:
+        """TCP connections to servers on the internet: the uplink that each flow took, or None."""
+        self._serve_all(flows)
+        return traffic.connect(self.places[place], flows, at_once)
+
+    def ask(
+        self, flows: Sequence[Flow], *, place: str = LAN, at_once: int = 256
+    ) -> dict[Flow, str | None]:
+        """UDP questions to servers on the internet: the uplink that each flow took, or None."""
+        self._serve_all(flows)
+        return traffic.ask(self.places[place], flows, at_once)
+
+    def open(self, flow: Flow, *, place: str = LAN) -> traffic.Connection:
+        """A TCP connection to a server on the internet that stays open; close it."""
+        self._serve_all([flow])
+        return traffic.Connection(self.places[place], flow)
+
+    def send(
+        self, flows: Iterable[Flow], packets: int = 1, size: int = 32, *, place: str = LAN
+    ) -> None:
+        """One-way UDP: `packets` packets of each flow back to back."""
+        traffic.send(self.places[place], flows, packets, size)
+
+    def inject(self, packets: Iterable[bytes], interface: str | None = None) -> int:
+        """Put packets (from the IP header on) on the wire of a LAN interface, by default the
+        first, as they are; returns how many."""
+        names = [lan.interface for lan in self.addresses.lans]
+        number = names.index(interface) if interface is not None else 0
+        link = self.gateway.run(["ip", "link", "show", names[number]]).stdout
+        found = re.search(r"link/ether (\S+)", link)
+        if found is None:
+            raise LabError(f"the LAN interface {names[number]} has no hardware address")
+        return traffic.inject(self.lan, f"lan{number}", found[1], packets)
+
+    def connections(self, family: str = "ipv4") -> list[Tracked]:
+        """The connections that the gateway's kernel knows, with their marks."""
+        return connections(self.gateway, family)
+
+    def start_ftp(self) -> None:
+        """Start an FTP server at every ISP; LabError when pyftpdlib is missing."""
+        if self._servers is not None:
+            self._servers.stop(TCP, FTP_PORT)
+        ftp.start_servers(self.isps, self._directory)
+        self._ftp = True
+
+    def visit_ftp(self, remote: str, *, passive: bool, source: str | None = None) -> FtpVisit:
+        """Fetch a file from an FTP server on the internet as a host of the LAN."""
+        if not self._ftp:
+            self.start_ftp()
+        host = source or str(self.addresses.lans[0].hosts[1])
+        return ftp.visit(self.lan, host, remote, passive)
+
+    def close(self) -> None:
+        """End everything; the namespaces vanish with all that is in them."""
+        if self._tap is not None:
+            self._tap.close()
+        if self._servers is not None:
+            self._servers.close()
+        self._topology.close()
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _serve_all(self, flows: Iterable[Flow]) -> None:
+        kinds = {(flow.protocol, flow.dport, flow.version) for flow in flows}
+        for protocol, port, version in sorted(kinds):
+            self.serve(protocol, port, version)

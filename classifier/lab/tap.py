@@ -1,0 +1,207 @@
+"""The tap: what arrives at the ISPs, counted where it leaves the gateway."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from classifier.errors import LabError
+from classifier.lab.flow import Flow
+from classifier.lab.namespace import Namespace
+from classifier.lab.ring import Ring
+
+_INTERVAL = 0.05
+_ICMP, _ICMP6, _IGMP = 1, 58, 2
+_PORTS = frozenset({6, 17, 33, 132, 136})  # TCP, UDP, DCCP, SCTP, UDP-Lite
+
+
+class Seen(NamedTuple):
+    """A flow as it arrived at an ISP: after masquerading. The identifier of an ICMP echo is its
+    source port; what has no ports has 0."""
+
+    protocol: int
+    src: str
+    sport: int
+    dst: str
+    dport: int
+
+
+class Tap:
+    """Counts the packets that arrive at every ISP, by flow.
+
+    Reads the packet rings in a thread of its own and again whenever it is asked something, so an
+    answer is never older than the question. Multicast and neighbour discovery are left out.
+    """
+
+    def __init__(self, isps: Mapping[str, Namespace], interface: str) -> None:
+        self._rings = {name: Ring(namespace, interface) for name, namespace in isps.items()}
+        self._lost = 0
+        self._lock = threading.Lock()
+        self._counts: dict[str, Counter[bytes]] = {name: Counter() for name in isps}
+        self._first: dict[str, dict[bytes, int]] = {name: {} for name in isps}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="tap", daemon=True)
+        self._thread.start()
+
+    def flows(self) -> dict[Seen, dict[str, int]]:
+        """Every flow seen, with the packets it sent by each uplink."""
+        found: dict[Seen, dict[str, int]] = {}
+        with self._drained():
+            for name, counts in self._counts.items():
+                for key, count in counts.items():
+                    found.setdefault(_seen(key), {})[name] = count
+        return found
+
+    def uplinks(self, flows: Iterable[Flow]) -> dict[Flow, frozenset[str]]:
+        """The uplinks by which each of these flows left; more than one is a flow torn apart.
+
+        A flow is known again after masquerading by its source port and remote.
+        """
+        seen: defaultdict[tuple[int, int, str, int], set[str]] = defaultdict(set)
+        for flow, uplinks in self.flows().items():
+            seen[flow.protocol, flow.sport, flow.dst, flow.dport].update(uplinks)
+        return {
+            flow: frozenset(seen.get((flow.protocol, flow.sport, flow.dst, flow.dport), ()))
+            for flow in flows
+        }
+
+    def torn(self) -> list[Seen]:
+        """Flows whose packets arrived at more than one ISP (told apart by remote and ports)."""
+        seen: defaultdict[tuple[int, int, str, int], set[str]] = defaultdict(set)
+        found = self.flows()
+        for flow, uplinks in found.items():
+            seen[flow.protocol, flow.sport, flow.dst, flow.dport].update(uplinks)
+        return [f for f in found if len(seen[f.protocol, f.sport, f.dst, f.dport]) > 1]
+
+    def order(self) -> list[tuple[Seen, str]]:
+        """Flows in the order in which their first packets arrived, each with that uplink."""
+        with self._drained():
+            arrivals = sorted(
+                (when, key, name)
+                for name, first in self._first.items()
+                for key, when in first.items()
+            )
+        return [(_seen(key), name) for _, key, name in arrivals]
+
+    def packets(self) -> Counter[str]:
+        """Packets of all flows by uplink."""
+        with self._drained():
+            return Counter({name: counts.total() for name, counts in self._counts.items()})
+
+    def wait(
+        self, holds: Callable[[Tap], bool], seconds: float = 10.0, what: str = "the packets"
+    ) -> None:
+        """Wait until `holds(tap)`; LabError when it does not within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not holds(self):
+            if time.monotonic() > deadline:
+                packets = dict(self.packets())
+                raise LabError(f"{what} did not arrive within {seconds} s; arrived: {packets}")
+            time.sleep(0.01)
+
+    def wait_for_packets(self, count: int, seconds: float = 10.0) -> None:
+        """Wait until `count` packets in all have arrived."""
+        self.wait(lambda tap: tap.packets().total() >= count, seconds, f"{count} packets")
+
+    def settle(self, quiet: float = 0.05, seconds: float = 10.0) -> None:
+        """Wait until nothing has arrived for `quiet` seconds: the last packets of connections
+        that are being closed come after their answers."""
+        deadline = time.monotonic() + seconds
+        before = -1
+        while (now := self.packets().total()) != before and time.monotonic() < deadline:
+            before = now
+            time.sleep(quiet)
+
+    def clear(self) -> None:
+        """Let it settle, then forget what has arrived."""
+        self.settle()
+        with self._drained():
+            for counts in self._counts.values():
+                counts.clear()
+            for first in self._first.values():
+                first.clear()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        for ring in self._rings.values():
+            ring.close()
+
+    @contextmanager
+    def _drained(self) -> Iterator[None]:
+        with self._lock:
+            self._drain()
+            if self._lost:
+                raise LabError(f"the tap lost {self._lost} packets: what it counted is wrong")
+            yield
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_INTERVAL):
+            with self._lock:
+                self._drain()
+
+    def _drain(self) -> None:
+        for name, ring in self._rings.items():
+            counts, first = self._counts[name], self._first[name]
+            for when, packet in ring.packets():
+                key = _key(packet)
+                if key is not None:
+                    counts[key] += 1
+                    if key not in first:
+                        first[key] = when
+            self._lost += ring.lost()
+
+
+def _key(packet: bytes) -> bytes | None:
+    """IP version, protocol, ports and addresses as one string; None for what is not counted."""
+    if len(packet) < 20:
+        return None
+    version = packet[0] >> 4
+    if version == 4:
+        protocol = packet[9]
+        if protocol == _IGMP or packet[16] & 0xF0 == 0xE0:
+            return None
+        later = (packet[6] & 0x1F) | packet[7]
+        ports = b"" if later else _ports(packet, protocol, (packet[0] & 0x0F) * 4)
+        addresses = packet[12:20]
+    elif version == 6 and len(packet) >= 40:
+        protocol, at = packet[6], 40
+        while protocol in (0, 43, 60) and at + 8 <= len(packet):  # extension headers
+            protocol, at = packet[at], at + 8 * (packet[at + 1] + 1)
+        if packet[24] == 0xFF or (protocol == _ICMP6 and 130 <= _byte(packet, at) <= 137):
+            return None
+        ports = _ports(packet, protocol, at)
+        addresses = packet[8:40]
+    else:
+        return None
+    return bytes((version, protocol)) + (ports or b"\0\0\0\0") + addresses
+
+
+def _ports(packet: bytes, protocol: int, at: int) -> bytes:
+    if protocol in _PORTS:
+        return packet[at : at + 4]
+    if protocol in (_ICMP, _ICMP6) and _byte(packet, at) in (0, 8, 128, 129):
+        return packet[at + 4 : at + 6] + b"\0\0"
+    return b""
+
+
+def _byte(packet: bytes, at: int) -> int:
+    return packet[at] if at < len(packet) else -1
+
+
+def _seen(key: bytes) -> Seen:
+    family = socket.AF_INET if key[0] == 4 else socket.AF_INET6
+    addresses = key[6:]
+    half = len(addresses) // 2
+    return Seen(
+        key[1],
+        socket.inet_ntop(family, addresses[:half]),
+        int.from_bytes(key[2:4], "big"),
+        socket.inet_ntop(family, addresses[half:]),
+        int.from_bytes(key[4:6], "big"),
+    )

@@ -1,0 +1,214 @@
+"""Clients: flows that are really sent, by sockets made in the namespace they are sent from."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import resource
+import select
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+
+from classifier.errors import LabError
+from classifier.lab.flow import TCP, Flow
+from classifier.lab.namespace import Namespace
+from classifier.lab.servers import QUESTION
+
+PATIENCE = 5.0
+"""Seconds that a flow waits for its answer."""
+_SOL_PACKET = 263
+_PACKET_QDISC_BYPASS = 20
+_SPARE_FILES = 128
+
+
+def connect(
+    namespace: Namespace, flows: Sequence[Flow], at_once: int = 256, patience: float = PATIENCE
+) -> dict[Flow, str | None]:
+    """Open a TCP connection for each flow, in order, and read the name of the place that answered.
+
+    None for a flow that was refused or not answered within `patience` seconds. At most `at_once`
+    connections are open at any time.
+    """
+    return _converse(namespace, flows, at_once, patience, _nothing)
+
+
+def ask(
+    namespace: Namespace, flows: Sequence[Flow], at_once: int = 256, patience: float = PATIENCE
+) -> dict[Flow, str | None]:
+    """Send one UDP question for each flow, in order, and read the name of the place that answered.
+
+    The answer counts only when it comes from the very address and port that was asked.
+    """
+    return _converse(namespace, flows, at_once, patience, _question)
+
+
+def send(namespace: Namespace, flows: Iterable[Flow], packets: int = 1, size: int = 32) -> None:
+    """Send `packets` UDP packets of `size` bytes for each flow, back to back; nothing answers."""
+    payload = b"." * size
+    with namespace.enter():
+        for flow in flows:
+            with _client(flow) as sock:
+                sock.connect((flow.dst, flow.dport))
+                for _ in range(packets):
+                    # Refused: an ICMP error for an earlier packet. Full: the interface is slower.
+                    with contextlib.suppress(ConnectionRefusedError):
+                        sock.send(payload)
+
+
+def inject(namespace: Namespace, interface: str, gateway_mac: str, packets: Iterable[bytes]) -> int:
+    """Put packets, given from the IP header on, on a wire as they are; returns how many."""
+    mac = bytes.fromhex(gateway_mac.replace(":", ""))
+    with namespace.enter():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+    sent = 0
+    with sock:
+        for packet in packets:
+            ethertype = 0x86DD if packet[:1] and packet[0] >> 4 == 6 else 0x0800
+            sock.sendto(packet, (interface, ethertype, 0, 0, mac))
+            sent += 1
+    return sent
+
+
+class Connection:
+    """A TCP connection that stays open: `place` says where it arrived, `say` is echoed there."""
+
+    def __init__(self, namespace: Namespace, flow: Flow, patience: float = PATIENCE) -> None:
+        self.flow = flow
+        with namespace.enter():
+            self._socket = _client(flow)
+        self._socket.settimeout(patience)
+        try:
+            self._socket.connect((flow.dst, flow.dport))
+            self.place = _name(self._socket.recv(256))
+        except OSError as error:
+            self._socket.close()
+            raise LabError(f"{flow}: {error}") from error
+
+    def say(self, text: bytes = b"still there?") -> bytes:
+        """Send and wait for the echo; LabError when the connection is broken."""
+        try:
+            self._socket.sendall(text)
+            heard = b""
+            while len(heard) < len(text):
+                part = self._socket.recv(65536)
+                if not part:
+                    raise LabError(f"{self.flow}: closed by the other side")
+                heard += part
+        except OSError as error:
+            raise LabError(f"{self.flow}: {error}") from error
+        return heard
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _nothing(sock: socket.socket) -> None:
+    pass
+
+
+def _question(sock: socket.socket) -> None:
+    sock.send(QUESTION)
+
+
+def _converse(
+    namespace: Namespace,
+    flows: Sequence[Flow],
+    at_once: int,
+    patience: float,
+    begin: Callable[[socket.socket], None],
+) -> dict[Flow, str | None]:
+    answers: dict[Flow, str | None] = dict.fromkeys(flows)
+    at_once = min(at_once, _files_allowed())
+    waiting: dict[int, tuple[socket.socket, Flow, float]] = {}
+    with namespace.enter(), select.epoll() as epoll:
+        remaining = iter(flows)
+        more = True
+        while more or waiting:
+            while more and len(waiting) < at_once:
+                flow = next(remaining, None)
+                if flow is None:
+                    more = False
+                    break
+                sock = _started(flow, begin)
+                if sock is not None:
+                    waiting[sock.fileno()] = (sock, flow, time.monotonic() + patience)
+                    epoll.register(sock, select.EPOLLIN)
+                _hear(epoll, waiting, answers, 0)
+            if waiting:
+                _hear(epoll, waiting, answers, 0.05)
+                _give_up(waiting)
+    return answers
+
+
+def _started(flow: Flow, begin: Callable[[socket.socket], None]) -> socket.socket | None:
+    """A socket on its way to an answer; None when it was refused at once."""
+    sock = _client(flow)
+    try:
+        sock.setblocking(False)
+        problem = sock.connect_ex((flow.dst, flow.dport))
+        if problem not in (0, errno.EINPROGRESS):
+            raise OSError(problem, flow)
+        begin(sock)
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+def _hear(
+    epoll: select.epoll,
+    waiting: dict[int, tuple[socket.socket, Flow, float]],
+    answers: dict[Flow, str | None],
+    seconds: float,
+) -> None:
+    for fd, _ in epoll.poll(seconds):
+        sock, flow, _ = waiting.pop(fd)
+        with contextlib.suppress(OSError):
+            answers[flow] = _name(sock.recv(256)) or None
+        sock.close()
+
+
+def _give_up(waiting: dict[int, tuple[socket.socket, Flow, float]]) -> None:
+    now = time.monotonic()
+    for fd in [fd for fd, (_, _, deadline) in waiting.items() if deadline < now]:
+        waiting.pop(fd)[0].close()
+
+
+def _client(flow: Flow) -> socket.socket:
+    kind = socket.SOCK_STREAM if flow.protocol == TCP else socket.SOCK_DGRAM
+    sock = socket.socket(flow.family, kind)
+    try:
+        # The port of an earlier connection, to another remote, may be used again.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((flow.src or "", flow.sport))
+    except OSError as error:
+        sock.close()
+        raise LabError(f"cannot send from {flow.src} port {flow.sport}: {error}") from error
+    return sock
+
+
+def _name(greeting: bytes) -> str:
+    """The last word of a greeting: servers say "wired", an FTP server says "220 wired"."""
+    words = greeting.split()
+    return words[-1].decode(errors="replace") if words else ""
+
+
+def _files_allowed() -> int:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max(soft - _SPARE_FILES, 16)
