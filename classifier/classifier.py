@@ -51,7 +51,7 @@ class Classifier:
         return self.engine.classify_many(packets, milliseconds(now), in_interface)
 
     def set_up(self, uplink: str, up: bool) -> None:
-        """Says that an uplink is up or down, for both families. UsageError: there is no such one."""
+        """Says that an uplink is up or down. UsageError: the policy has no such uplink."""
         self.engine.set_usable(uplink, up, up)
 
     def counters(self) -> Counters:

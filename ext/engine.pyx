@@ -372,7 +372,7 @@ cdef class Engine:
                 continue
             if target.kind == TO_UPLINK and self.usable[flow.packet.family == 6][target.index]:
                 self.place(<uint8_t>target.index, FALLBACK if step else PINNED, decision)
-            elif target.kind == TO_DROP or target.strict:
+            elif target.kind == TO_DROP or (target.kind == TO_UPLINK and target.strict):
                 self.drop(decision)
             else:
                 self.leave(FALLBACK if step else DIRECT, decision)
