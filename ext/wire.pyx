@@ -31,11 +31,16 @@ cdef enum:
 cdef enum:
     JUMBO_PAYLOAD = 0xC2
 
+cdef enum:
+    # A length beyond all offsets that the parser comes to.
+    UNKNOWN = 0x7FFFFFFF
+
 cdef struct Bytes:
     const uint8_t* data
     uint32_t size       # bytes that are there
     uint32_t readable   # of these, the ones we look at
     uint32_t length     # bytes that the IP header says the packet has
+    # Where it does not say, the bytes that are there; if they fill the copy, there may be more.
 
 
 cdef inline uint16_t be16(const uint8_t* at) noexcept nogil:
@@ -48,6 +53,10 @@ cdef inline uint32_t be32(const uint8_t* at) noexcept nogil:
 
 cdef inline uint64_t be64(const uint8_t* at) noexcept nogil:
     return (<uint64_t>be32(at) << 32) | be32(at + 4)
+
+
+cdef inline uint32_t unstated(const Bytes* given) noexcept nogil:
+    return given.size if given.size < HEADER_BYTES else UNKNOWN
 
 
 cdef inline int missing(const Bytes* given, uint32_t offset, uint32_t need) noexcept nogil:
@@ -68,7 +77,7 @@ cdef int parse(const uint8_t* data, size_t size, Packet* packet) noexcept nogil:
     if size == 0:
         return 1
     given.data = data
-    given.size = <uint32_t>min(size, <size_t>0x7FFFFFF0)
+    given.size = <uint32_t>min(size, <size_t>UNKNOWN - 1)
     given.readable = min(given.size, <uint32_t>HEADER_BYTES)
     if data[0] >> 4 == 4:
         return parse_ipv4(&given, packet)
@@ -87,13 +96,13 @@ cdef int parse_ipv4(Bytes* given, Packet* packet) noexcept nogil:
     if header < 20:
         return 1
     # Length 0: a packet larger than 64 KiB that the kernel carries whole (big TCP).
-    given.length = be16(data + 2) or given.size
+    given.length = be16(data + 2) or unstated(given)
     if given.length < header:
         return 3
     if given.size < header:
         return <int>given.size + 1
     field = be16(data + 6)
-    packet.length = given.length
+    packet.length = given.size if given.length == UNKNOWN else given.length
     packet.dscp = data[1] >> 2
     packet.protocol = data[9]
     packet.src[1] = (<uint64_t>0xFFFF << 32) | be32(data + 12)
@@ -121,10 +130,10 @@ cdef int parse_ipv6(Bytes* given, Packet* packet) noexcept nogil:
     # Payload length 0 without a jumbo option is big TCP too: newer kernels leave the option out.
     given.length = 40 + be16(data + 4)
     if given.length == 40:
-        given.length = given.size
+        given.length = unstated(given)
         if packet.protocol == HOP_BY_HOP and given.size > 40:
             given.length = jumbo_length(given)
-    packet.length = given.length
+    packet.length = given.size if given.length == UNKNOWN else given.length
     return parse_extensions(given, packet)
 
 
@@ -133,14 +142,14 @@ cdef uint32_t jumbo_length(const Bytes* given) noexcept nogil:
     cdef const uint8_t* data = given.data
     cdef uint32_t at = 42, end, jumbo
     if given.readable < 42:
-        return given.size
+        return unstated(given)
     end = min(40 + (<uint32_t>data[41] + 1) * 8, given.readable)
     while at + 6 <= end:
         if data[at] == JUMBO_PAYLOAD and data[at + 1] == 4:
             jumbo = be32(data + at + 2)
-            return 40 + min(jumbo, <uint32_t>0xFFFFFFFF - 40)
+            return min(jumbo, <uint32_t>UNKNOWN - 41) + 40
         at += 1 if data[at] == 0 else 2 + data[at + 1]
-    return given.size
+    return unstated(given)
 
 
 cdef int parse_extensions(const Bytes* given, Packet* packet) noexcept nogil:
