@@ -1,0 +1,36 @@
+from types import TracebackType
+from typing import Self, final
+
+from classifier.errors import CaptureError
+
+@final
+class CaptureReader:
+    """The packets of one pcap or pcapng capture, in file order; "-" is standard input.
+
+    Raises `CaptureError` when the file cannot be opened or read further.
+    """
+
+    path: str
+    def __init__(self, path: str) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def packets(self) -> int:
+        """How many packets were read so far."""
+    @property
+    def offset(self) -> int:
+        """How many bytes of the file were used so far."""
+    def failure(self) -> CaptureError:
+        """Why reading ended, as an error to raise."""
+    def take(self) -> list[tuple[int, bytes | None, int]]:
+        """The next packets; an empty list at the end.
+
+        Each is (nanoseconds since 1970, bytes from the IP header on or None for a frame without IP,
+        length in bytes before the capture cut it).
+        """
