@@ -1,0 +1,126 @@
+"""What came out of a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+from classifier.config.names import protocol_name
+from classifier.policy import Policy
+from classifier.sources.tracker import Tracker
+
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FlowDecision:
+    """One flow and where it went."""
+
+    time: float
+    """Seconds since 1970 of the packet that started the flow, as the capture says."""
+    protocol: str
+    """Name of the protocol, or its number."""
+    src: str
+    sport: int | None
+    """None where the protocol has no ports."""
+    dst: str
+    dport: int | None
+    uplink: str | None
+    """None for a flow that is left alone or dropped."""
+    rule: str | None
+    reason: str
+    """One of `classifier.decision.REASONS`."""
+    packets: int
+    """Of both directions, ICMP errors about the flow included."""
+    bytes: int
+    """IP packet lengths, both directions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What went one way."""
+
+    flows: int
+    packets: int
+    bytes: int
+    share: float = 0.0
+    """Flows out of all flows that were placed on uplinks, 0 to 1; 0 for what is no uplink."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleUse:
+    name: str
+    flows: int
+
+
+class Decisions(Sequence[FlowDecision]):
+    """The flows of a replay in order of start, each made when it is asked for."""
+
+    def __init__(self, tracker: Tracker, policy: Policy) -> None:
+        self._tracker = tracker
+        self._rules = [rule.name for rule in policy.rules]
+        self._uplinks = {uplink.id: uplink.name for uplink in policy.uplinks}
+
+    def __len__(self) -> int:
+        return len(self._tracker)
+
+    @overload
+    def __getitem__(self, index: int) -> FlowDecision: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[FlowDecision]: ...
+    def __getitem__(self, index: int | slice) -> FlowDecision | list[FlowDecision]:
+        if isinstance(index, slice):
+            return [self._flow(i) for i in range(*index.indices(len(self)))]
+        return self._flow(index if index >= 0 else index + len(self))
+
+    def __iter__(self) -> Iterator[FlowDecision]:
+        return map(self._flow, range(len(self)))
+
+    def _flow(self, index: int) -> FlowDecision:
+        record = self._tracker.record(index)
+        time, protocol, src, sport, dst, dport, target, rule, reason, packets, size = record
+        return FlowDecision(
+            # The quotient of integers is rounded once; a float has no room for the nanoseconds.
+            time=time / _NANOSECONDS,
+            protocol=protocol_name(protocol),
+            src=src,
+            sport=sport,
+            dst=dst,
+            dport=dport,
+            uplink=self._uplinks.get(target),
+            rule=self._rules[rule] if rule >= 0 else None,
+            reason=reason,
+            packets=packets,
+            bytes=size,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The sums of a replay. Every packet is counted once: in an uplink's use, in `direct`,
+    `dropped` or `inbound`, or as malformed, untracked or without IP."""
+
+    packets: int
+    flows: int
+    """All but the inbound ones."""
+    malformed: int
+    """IP packets that make no sense; the kernel would not track them."""
+    untracked: int
+    """Packets that start no flow and belong to none: late answers, scans, datagrams whose fragments
+    are not all there, neighbour discovery."""
+    without_ip: int
+    """Frames of other protocols, such as ARP."""
+    uplinks: Mapping[str, Use]
+    """By name, in the order of the policy."""
+    direct: Use
+    dropped: Use
+    inbound: Use
+    """With `lan` given: flows that do not lead from the inside to the outside; not decided."""
+    rules: tuple[RuleUse, ...]
+    decisions: Sequence[FlowDecision] = field(repr=False, compare=False)
+    """Every flow but the inbound ones, in order of start."""
+
+    def share(self, uplink: str) -> float:
+        """The part, 0 to 1, of all flows placed on uplinks that went by this one; KeyError."""
+        return self.uplinks[uplink].share
