@@ -1,0 +1,40 @@
+"""`run FILE`: the gateway service, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from classifier.commands.directories import add_directories
+from classifier.config import load_policy
+from classifier.errors import QueueError
+from classifier.host.ids import stored_ids
+from classifier.service.gateway import RunSettings, Service
+
+HELP = "run the gateway service in the foreground; SIGTERM stops it and cleans up"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave rules and routes in place at the end, for the next start to take over",
+    )
+    add_directories(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="nfq-classifier: %(message)s")
+    policy = stored_ids(options.state_dir, load_policy(options.file), write=True)
+    settings = RunSettings(Path(options.runtime_dir), options.seed, options.keep)
+    service = Service(policy, settings)
+    service.start()
+    try:
+        service.run()
+    except QueueError:
+        service.abandon()
+        raise
+    service.stop()
+    return 0

@@ -1,0 +1,82 @@
+"""`status`: uplinks, shares wanted and got, rules, queue and sticky table of the running service."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from classifier.commands.directories import add_directories
+from classifier.commands.table import Column, render
+from classifier.service.control import ask
+
+HELP = "show uplinks, shares, rules, queue and sticky table of the running service"
+
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--watch", action="store_true", help="again every second")
+    add_directories(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    while True:
+        figures = ask(options.runtime_dir, {"command": "status"})
+        text = json.dumps(figures) if options.json else describe(figures)
+        if options.watch and not options.json and sys.stdout.isatty():
+            sys.stdout.write(_CLEAR)
+        print(text, flush=True)
+        if not options.watch:
+            return 0
+        time.sleep(1)
+
+
+def describe(figures: dict[str, Any]) -> str:
+    """The figures as a person reads them, at most 100 columns wide."""
+    queue, sticky = figures["queue"], figures["sticky"]
+    total_weight = sum(uplink["weight"] for uplink in figures["uplinks"].values())
+    uplinks = render(
+        [
+            Column("uplink"),
+            Column("state"),
+            Column("mark"),
+            Column("table", right=True),
+            Column("flows", right=True),
+            Column("wanted", right=True),
+            Column("got", right=True),
+        ],
+        [
+            (
+                name,
+                uplink["state"],
+                f"{uplink['mark']:#x}",
+                uplink["table"],
+                uplink["flows"],
+                f"{uplink['weight'] / total_weight:.1%}",
+                f"{uplink['share']:.1%}",
+            )
+            for name, uplink in figures["uplinks"].items()
+        ],
+    )
+    rules = render(
+        [Column("rule"), Column("flows", right=True)],
+        [(rule["name"], rule["flows"]) for rule in figures["rules"]],
+    )
+    return "\n".join(
+        (
+            uplinks,
+            "",
+            rules,
+            "",
+            f"direct flows: {figures['direct']['flows']}   dropped by rule: "
+            f"{figures['drop']['flows']}",
+            f"queue: {queue['packets']} packets, {queue['dropped']} dropped, "
+            f"{queue['unclassified']} unclassified, {queue['malformed']} malformed",
+            f"sticky: {sticky['entries']} of {sticky['size']} entries",
+            f"up for {figures['uptime']:.0f} s",
+        )
+    )

@@ -1,0 +1,1 @@
+"""The gateway service: queues, host state and control socket, started and stopped together."""

@@ -1,0 +1,185 @@
+"""The gateway service: from a policy to packets that leave by the right uplink, and back.
+
+Start order matters. The queue is bound before any rule sends packets to it, and routes stand
+before marks lead to them; on the way down the rules go first, what waits is answered, and only
+then the queue is closed, because closing it drops what waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from classifier.classifier import Classifier
+from classifier.errors import QueueError, ServiceError
+from classifier.host import apply, conflicts, counters, facts, plan, remove
+from classifier.host.plan import HostPlan
+from classifier.policy import Policy
+from classifier.service import status
+from classifier.service.control import ControlServer
+from classifier.service.links import LinkEvents, interfaces_by_index
+from classifier.service.lock import RuntimeLock
+from classifier.service.queues import Queues, with_safe_count
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How one run of the service was asked for, besides its policy."""
+
+    runtime_dir: Path
+    seed: int | None = None
+    keep: bool = False
+    """Leave the host state in place at the end, so that the next start takes over unnoticed."""
+
+
+class Service:
+    """One gateway: `start`, then `run` until a signal, then `stop`."""
+
+    def __init__(self, policy: Policy, settings: RunSettings) -> None:
+        self._policy = with_safe_count(policy)
+        self._settings = settings
+        self._classifier = Classifier(self._policy, seed=settings.seed)
+        self._usable = frozenset(uplink.name for uplink in self._policy.uplinks)
+        self._undo: list[Callable[[], None]] = []
+        self._started = time.monotonic()
+
+    def start(self) -> None:
+        """Take the host over; on failure everything is as before and the error is raised."""
+        try:
+            self._start()
+        except BaseException:
+            self._unwind()
+            raise
+
+    def _start(self) -> None:
+        lock = RuntimeLock(self._settings.runtime_dir)
+        self._undo.append(lock.release)
+        found = facts.read()
+        wanted = plan.plan(self._policy, found)
+        conflicts.check(self._policy, found)
+        self._take_up_and_down(wanted)
+        self._wake, wake_end = socket.socketpair()
+        for end in (self._wake, wake_end):
+            end.setblocking(False)
+            self._undo.append(end.close)
+        self._wake_end = wake_end
+        self._queues = Queues(self._policy, self._classifier)
+        self._undo.append(self._queues.close)
+        self._links = LinkEvents()
+        self._undo.append(self._links.close)
+        self._queues.set_interfaces(interfaces_by_index())
+        self._queues.start(on_failure=self._wake_up)
+        self._undo.append(self._queues.stop)
+        apply.apply(wanted)
+        self._control = ControlServer(self._settings.runtime_dir, self._answer)
+        self._undo.append(self._control.close)
+
+    def _take_up_and_down(self, wanted: HostPlan) -> None:
+        for warning in wanted.warnings:
+            log.warning("%s", warning)
+        for uplink in self._policy.uplinks:
+            if uplink.name in wanted.unreachable:
+                self._classifier.set_up(uplink.name, False)
+                self._usable -= {uplink.name}
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; QueueError when a queue broke meanwhile."""
+        selector = selectors.DefaultSelector()
+        selector.register(self._wake, selectors.EVENT_READ, None)
+        selector.register(self._control, selectors.EVENT_READ, self._control.serve)
+        selector.register(self._links, selectors.EVENT_READ, self._refresh_interfaces)
+        previous = {number: signal.signal(number, _noted) for number in _STOP_SIGNALS}
+        previous_fd = signal.set_wakeup_fd(self._wake_end.fileno(), warn_on_full_buffer=False)
+        try:
+            _notify("READY=1")
+            log.info("ready: queue %s, %d uplinks", *self._described())
+            while True:
+                for key, _ in selector.select():
+                    if key.data is None:
+                        self._raise_failures()
+                        return
+                    key.data()
+        finally:
+            signal.set_wakeup_fd(previous_fd)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            selector.close()
+
+    def stop(self) -> None:
+        """End the run: the host as it was found, unless it was asked to be kept."""
+        _notify("STOPPING=1")
+        try:
+            if not self._settings.keep:
+                remove.remove(drain=self._queues.stop)
+        finally:
+            self._unwind()
+
+    def abandon(self) -> None:
+        """End like a crash: the host state stays, flows go on, the next start takes over."""
+        self._unwind()
+
+    def _unwind(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _described(self) -> tuple[str, int]:
+        numbers = self._queues.numbers
+        text = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
+        return text, len(self._policy.uplinks)
+
+    def _wake_up(self) -> None:
+        self._wake_end.send(b"\0")
+
+    def _raise_failures(self) -> None:
+        if self._queues.failures:
+            raise QueueError(str(self._queues.failures[0])) from self._queues.failures[0]
+
+    def _refresh_interfaces(self) -> None:
+        self._links.drain()
+        self._queues.set_interfaces(interfaces_by_index())
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        command = request.get("command")
+        if command != "status":
+            raise ServiceError(f"command {command!r}: this service answers: status")
+        return status.render(
+            status.Snapshot(
+                policy=self._policy,
+                usable=self._usable,
+                counters=self._classifier.counters(),
+                queue=self._queues.figures(counters.unclassified()),
+                uptime=time.monotonic() - self._started,
+            )
+        )
+
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """The wakeup descriptor has told the loop already; the signal only must not kill us."""
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, if it started us (sd_notify(3)); an abstract address starts with @."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notification:
+        try:
+            notification.sendto(state.encode(), address)
+        except OSError as error:
+            log.warning("sd_notify to %s: %s", address, error)

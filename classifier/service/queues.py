@@ -1,0 +1,111 @@
+"""The queue threads of the service: one thread per NFQUEUE, whichever backend reads it."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from classifier.classifier import Classifier
+from classifier.policy import Policy
+from classifier.service.status import QueueFigures
+from classifier.sources.nfqueue import NativeQueue, QueueSettings, kernel_counters, unsafe_kernel
+
+log = logging.getLogger(__name__)
+
+
+class QueueSource(Protocol):
+    """What both backends offer."""
+
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+    def set_interfaces(self, interfaces: dict[int, int]) -> None: ...
+
+
+class Queues:
+    """All queues of a policy, bound together, run and stopped together."""
+
+    def __init__(self, policy: Policy, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self._config = policy.queue
+        self._sources: list[QueueSource] = []
+        self._threads: list[threading.Thread] = []
+        self.failures: list[Exception] = []
+        try:
+            for number in self.numbers:
+                self._sources.append(_bind(policy, classifier, number))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def numbers(self) -> range:
+        return range(self._config.first, self._config.first + self._config.count)
+
+    def start(self, on_failure: Callable[[], None]) -> None:
+        """Start reading; `on_failure` is called from the thread of a queue that broke."""
+        for number, source in zip(self.numbers, self._sources, strict=True):
+            thread = threading.Thread(
+                target=self._read, args=(source, on_failure), name=f"queue-{number}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def _read(self, source: QueueSource, on_failure: Callable[[], None]) -> None:
+        try:
+            source.run()
+        except Exception as error:
+            self.failures.append(error)
+            on_failure()
+
+    def set_interfaces(self, names: dict[int, str]) -> None:
+        engine = self._classifier.engine
+        numbers = {index: engine.interface_number(name) for index, name in names.items()}
+        for source in self._sources:
+            source.set_interfaces(numbers)
+
+    def stop(self) -> None:
+        """Answer what still waits, then end the threads."""
+        for source in self._sources:
+            source.stop()
+        for thread in self._threads:
+            thread.join()
+
+    def close(self) -> None:
+        for source in self._sources:
+            source.close()
+
+    def figures(self, unclassified: int) -> QueueFigures:
+        kernel = [kernel_counters(number) for number in self.numbers]
+        return QueueFigures(
+            packets=self._classifier.counters().packets,
+            dropped=sum(figures.dropped + figures.user_dropped for figures in kernel if figures),
+            unclassified=unclassified,
+        )
+
+
+def _bind(policy: Policy, classifier: Classifier, number: int) -> QueueSource:
+    settings = QueueSettings(
+        length=policy.queue.length,
+        mask=policy.gateway.mask,
+        fail_open=policy.queue.overload == "accept",
+        want_uid=any(rule.users for rule in policy.rules),
+    )
+    if policy.queue.backend == "native":
+        return NativeQueue(classifier.engine, number, settings)
+    from classifier.sources.netfilterqueue import LibraryQueue  # an optional dependency
+
+    return LibraryQueue(classifier.engine, number, settings)
+
+
+def with_safe_count(policy: Policy) -> Policy:
+    """The policy with one queue on kernels that several queues can crash."""
+    release = platform.release()
+    if policy.queue.count == 1 or not unsafe_kernel(release):
+        return policy
+    log.warning("kernel %s can crash with several queues (CVE-2026-43084): using one", release)
+    return replace(policy, queue=replace(policy.queue, count=1))

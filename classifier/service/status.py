@@ -1,0 +1,69 @@
+"""What `status` tells: the figures of engine, queues and host as one plain value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from classifier.engine import Counters
+from classifier.host.routes import table_of
+from classifier.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """Sums over all queues."""
+
+    packets: int
+    """Packets read from the queues."""
+    dropped: int
+    """Packets the kernel dropped because a queue or its socket was full."""
+    unclassified: int
+    """New flows that passed as direct because no classifier answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that one answer is made of, read at one moment."""
+
+    policy: Policy
+    usable: frozenset[str]
+    counters: Counters
+    queue: QueueFigures
+    uptime: float
+    """Seconds since the start."""
+
+
+def render(snapshot: Snapshot) -> dict[str, Any]:
+    """The object that `status --json` prints; its keys are part of the contract."""
+    counters, policy = snapshot.counters, snapshot.policy
+    placed = sum(counters.uplinks.values())
+    return {
+        "uplinks": {
+            uplink.name: {
+                "state": "up" if uplink.name in snapshot.usable else "down",
+                "id": uplink.id,
+                "mark": policy.mark(uplink),
+                "table": table_of(uplink),
+                "weight": uplink.weight,
+                "flows": counters.uplinks[uplink.name],
+                "share": counters.uplinks[uplink.name] / placed if placed else 0.0,
+            }
+            for uplink in policy.uplinks
+        },
+        "rules": [
+            {"name": rule.name, "flows": flows}
+            for rule, flows in zip(policy.rules, counters.rules, strict=True)
+        ],
+        "direct": {"flows": counters.direct},
+        "drop": {"flows": counters.dropped},
+        "queue": {
+            "packets": snapshot.queue.packets,
+            "dropped": snapshot.queue.dropped,
+            "unclassified": snapshot.queue.unclassified,
+            "malformed": counters.malformed,
+            "in-flight": counters.in_flight,
+        },
+        "sticky": {"entries": counters.sticky_entries, "size": counters.sticky_size},
+        "uptime": snapshot.uptime,
+    }
