@@ -11,6 +11,7 @@ from classifier.config import load_policy
 from classifier.errors import QueueError
 from classifier.host.ids import stored_ids
 from classifier.service.gateway import RunSettings, Service
+from classifier.service.signals import StopRequest
 
 HELP = "run the gateway service in the foreground; SIGTERM stops it and cleans up"
 
@@ -29,12 +30,13 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="nfq-classifier: %(message)s")
     policy = stored_ids(options.state_dir, load_policy(options.file), write=True)
     settings = RunSettings(Path(options.runtime_dir), options.seed, options.keep)
-    service = Service(policy, settings)
-    service.start()
-    try:
-        service.run()
-    except QueueError:
-        service.abandon()
-        raise
-    service.stop()
+    with StopRequest() as stop_request:
+        service = Service(policy, settings, stop_request)
+        service.start()
+        try:
+            service.run()
+        except QueueError:
+            service.abandon()
+            raise
+        service.stop()
     return 0

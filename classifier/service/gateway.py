@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import selectors
-import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from classifier.classifier import Classifier
@@ -29,6 +27,7 @@ from classifier.service.control import ControlServer
 from classifier.service.links import LinkEvents, interfaces_by_index
 from classifier.service.lock import RuntimeLock
 from classifier.service.queues import Queues, with_safe_count
+from classifier.service.signals import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +43,10 @@ class RunSettings:
 
 
 class Service:
-    """One gateway: `start`, then `run` until a signal, then `stop`."""
+    """One gateway: `start`, then `run` until `stop_request`, then `stop`."""
 
-    def __init__(self, policy: Policy, settings: RunSettings) -> None:
+    def __init__(self, policy: Policy, settings: RunSettings, stop_request: StopRequest) -> None:
+        self._stop_request = stop_request
         self._policy = with_safe_count(policy)
         self._settings = settings
         self._classifier = Classifier(self._policy, seed=settings.seed)
@@ -69,17 +69,12 @@ class Service:
         wanted = plan.plan(self._policy, found)
         conflicts.check(self._policy, found)
         self._take_up_and_down(wanted)
-        self._wake, wake_end = socket.socketpair()
-        for end in (self._wake, wake_end):
-            end.setblocking(False)
-            self._undo.append(end.close)
-        self._wake_end = wake_end
         self._queues = Queues(self._policy, self._classifier)
         self._undo.append(self._queues.close)
         self._links = LinkEvents()
         self._undo.append(self._links.close)
         self._queues.set_interfaces(interfaces_by_index())
-        self._queues.start(on_failure=self._wake_up)
+        self._queues.start(on_failure=self._stop_request.wake)
         self._undo.append(self._queues.stop)
         apply.apply(wanted)
         self._control = ControlServer(self._settings.runtime_dir, self._answer)
@@ -94,14 +89,11 @@ class Service:
                 self._usable -= {uplink.name}
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; QueueError when a queue broke meanwhile."""
-        selector = selectors.DefaultSelector()
-        selector.register(self._wake, selectors.EVENT_READ, None)
-        selector.register(self._control, selectors.EVENT_READ, self._control.serve)
-        selector.register(self._links, selectors.EVENT_READ, self._refresh_interfaces)
-        previous = {number: signal.signal(number, _noted) for number in _STOP_SIGNALS}
-        previous_fd = signal.set_wakeup_fd(self._wake_end.fileno(), warn_on_full_buffer=False)
-        try:
+        """Serve until a stop is requested; QueueError when a queue broke meanwhile."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._stop_request, selectors.EVENT_READ, None)
+            selector.register(self._control, selectors.EVENT_READ, self._control.serve)
+            selector.register(self._links, selectors.EVENT_READ, self._refresh_interfaces)
             _notify("READY=1")
             log.info("ready: queue %s, %d uplinks", *self._described())
             while True:
@@ -110,11 +102,6 @@ class Service:
                         self._raise_failures()
                         return
                     key.data()
-        finally:
-            signal.set_wakeup_fd(previous_fd)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            selector.close()
 
     def stop(self) -> None:
         """End the run: the host as it was found, unless it was asked to be kept."""
@@ -138,9 +125,6 @@ class Service:
         text = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
         return text, len(self._policy.uplinks)
 
-    def _wake_up(self) -> None:
-        self._wake_end.send(b"\0")
-
     def _raise_failures(self) -> None:
         if self._queues.failures:
             raise QueueError(str(self._queues.failures[0])) from self._queues.failures[0]
@@ -162,13 +146,6 @@ class Service:
                 uptime=time.monotonic() - self._started,
             )
         )
-
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-def _noted(number: int, frame: FrameType | None) -> None:
-    """The wakeup descriptor has told the loop already; the signal only must not kill us."""
 
 
 def _notify(state: str) -> None:
