@@ -76,9 +76,10 @@ class Service:
         self._queues.set_interfaces(interfaces_by_index())
         self._queues.start(on_failure=self._stop_request.wake)
         self._undo.append(self._queues.stop)
-        apply.apply(wanted)
         self._control = ControlServer(self._settings.runtime_dir, self._answer)
         self._undo.append(self._control.close)
+        # Last, because all before it is undone by closing, and this undoes itself if it fails.
+        apply.apply(wanted)
 
     def _take_up_and_down(self, wanted: HostPlan) -> None:
         for warning in wanted.warnings:
