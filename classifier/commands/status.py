@@ -1,4 +1,4 @@
-"""`status`: uplinks, shares wanted and got, rules, queue and sticky table of the running service."""
+"""`status`: uplinks, shares, rules, queue and sticky table of the running service."""
 
 from __future__ import annotations
 
