@@ -20,7 +20,7 @@ from typing import Any
 from classifier.classifier import Classifier
 from classifier.errors import QueueError, ServiceError
 from classifier.host import apply, conflicts, counters, facts, plan, remove
-from classifier.host.plan import HostPlan
+from classifier.host.state import HostPlan, table_of
 from classifier.policy import Policy
 from classifier.service import status
 from classifier.service.control import ControlServer
@@ -50,7 +50,6 @@ class Service:
         self._policy = with_safe_count(policy)
         self._settings = settings
         self._classifier = Classifier(self._policy, seed=settings.seed)
-        self._usable = frozenset(uplink.name for uplink in self._policy.uplinks)
         self._undo: list[Callable[[], None]] = []
         self._started = time.monotonic()
 
@@ -68,7 +67,7 @@ class Service:
         found = facts.read()
         wanted = plan.plan(self._policy, found)
         conflicts.check(self._policy, found)
-        self._take_up_and_down(wanted)
+        self._mark_unreachable(wanted)
         self._queues = Queues(self._policy, self._classifier)
         self._undo.append(self._queues.close)
         self._links = LinkEvents()
@@ -81,13 +80,15 @@ class Service:
         # Last, because all before it is undone by closing, and this undoes itself if it fails.
         apply.apply(wanted)
 
-    def _take_up_and_down(self, wanted: HostPlan) -> None:
+    def _mark_unreachable(self, wanted: HostPlan) -> None:
+        """No flow is placed on an uplink whose table has no route for its family."""
         for warning in wanted.warnings:
             log.warning("%s", warning)
+        routed = {(route.table, route.family) for route in wanted.routes}
         for uplink in self._policy.uplinks:
-            if uplink.name in wanted.unreachable:
-                self._classifier.set_up(uplink.name, False)
-                self._usable -= {uplink.name}
+            table = table_of(uplink)
+            usable = (table, 4) in routed, (table, 6) in routed
+            self._classifier.engine.set_usable(uplink.name, *usable)
 
     def run(self) -> None:
         """Serve until a stop is requested; QueueError when a queue broke meanwhile."""
@@ -138,10 +139,15 @@ class Service:
         command = request.get("command")
         if command != "status":
             raise ServiceError(f"command {command!r}: this service answers: status")
+        engine = self._classifier.engine
         return status.render(
             status.Snapshot(
                 policy=self._policy,
-                usable=self._usable,
+                usable=frozenset(
+                    uplink.name
+                    for uplink in self._policy.uplinks
+                    if any(engine.usable_families(uplink.name))
+                ),
                 counters=self._classifier.counters(),
                 queue=self._queues.figures(counters.unclassified()),
                 uptime=time.monotonic() - self._started,

@@ -12,7 +12,9 @@ from typing import Protocol
 from classifier.classifier import Classifier
 from classifier.policy import Policy
 from classifier.service.status import QueueFigures
-from classifier.sources.nfqueue import NativeQueue, QueueSettings, kernel_counters, unsafe_kernel
+from classifier.sources.kernel import kernel_counters, unsafe_kernel
+from classifier.sources.nfqueue import NativeQueue
+from classifier.sources.queue import QueueSettings
 
 log = logging.getLogger(__name__)
 

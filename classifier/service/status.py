@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from classifier.engine import Counters
-from classifier.host.routes import table_of
+from classifier.counters import Counters
+from classifier.host.state import table_of
 from classifier.policy import Policy
 
 
