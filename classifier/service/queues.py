@@ -7,25 +7,15 @@ import platform
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from classifier.classifier import Classifier
 from classifier.policy import Policy
 from classifier.service.status import QueueFigures
 from classifier.sources.kernel import kernel_counters, unsafe_kernel
 from classifier.sources.nfqueue import NativeQueue
-from classifier.sources.queue import QueueSettings
+from classifier.sources.queue import PacketQueue, QueueSettings
 
 log = logging.getLogger(__name__)
-
-
-class QueueSource(Protocol):
-    """What both backends offer."""
-
-    def run(self) -> None: ...
-    def stop(self) -> None: ...
-    def close(self) -> None: ...
-    def set_interfaces(self, interfaces: dict[int, int]) -> None: ...
 
 
 class Queues:
@@ -34,7 +24,7 @@ class Queues:
     def __init__(self, policy: Policy, classifier: Classifier) -> None:
         self._classifier = classifier
         self._config = policy.queue
-        self._sources: list[QueueSource] = []
+        self._sources: list[PacketQueue] = []
         self._threads: list[threading.Thread] = []
         self.failures: list[Exception] = []
         try:
@@ -57,7 +47,7 @@ class Queues:
             thread.start()
             self._threads.append(thread)
 
-    def _read(self, source: QueueSource, on_failure: Callable[[], None]) -> None:
+    def _read(self, source: PacketQueue, on_failure: Callable[[], None]) -> None:
         try:
             source.run()
         except Exception as error:
@@ -90,7 +80,7 @@ class Queues:
         )
 
 
-def _bind(policy: Policy, classifier: Classifier, number: int) -> QueueSource:
+def _bind(policy: Policy, classifier: Classifier, number: int) -> PacketQueue:
     settings = QueueSettings(
         length=policy.queue.length,
         mask=policy.gateway.mask,
