@@ -24,3 +24,6 @@ class Engine:
         now: int,
         in_interface: str | None = None,
     ) -> list[Decision]: ...
+    def decide_one(
+        self, packet: bytes | bytearray | memoryview, interface: int, uid: int, now: int
+    ) -> tuple[int, int]: ...

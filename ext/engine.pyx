@@ -219,6 +219,17 @@ cdef class Engine:
                 decisions.append(self.decision_value(&items[i].decision))
         return decisions
 
+    def decide_one(self, const uint8_t[::1] packet, uint16_t interface, int64_t uid, uint64_t now):
+        """Decides one packet as `decide` does; its `Verdict` and mark. For queues read in Python."""
+        cdef Item item
+        item.data = &packet[0] if packet.shape[0] else NULL
+        item.size = <uint32_t>packet.shape[0]
+        item.interface = interface
+        item.uid = uid
+        with nogil:
+            self.decide(&item, 1, now)
+        return item.decision.verdict, item.decision.mark
+
     cdef object decision_value(self, const Decision* decision):
         return DecisionValue(
             self.names[decision.uplink],

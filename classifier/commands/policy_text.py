@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 from classifier.commands.table import WIDTH, Column, render
 from classifier.config.names import dscp_name, protocol_name
+from classifier.host.state import table_of
 from classifier.policy import Balancer, Policy, PortRange, Rule, Sticky, Uplink
-
-FIRST_TABLE = 20800
-"""The routing table of an uplink has this number plus the uplink's id."""
 
 
 def policy_data(policy: Policy) -> dict[str, object]:
@@ -24,7 +22,7 @@ def policy_data(policy: Policy) -> dict[str, object]:
             uplink.name: {
                 "id": uplink.id,
                 "mark": policy.mark(uplink),
-                "table": FIRST_TABLE + uplink.id,
+                "table": table_of(uplink),
                 "interface": uplink.interface,
                 "gateway": uplink.gateway,
                 "gateway6": uplink.gateway6,
@@ -122,7 +120,7 @@ def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
         uplink.name,
         uplink.id,
         f"0x{policy.mark(uplink):x}",
-        FIRST_TABLE + uplink.id,
+        table_of(uplink),
         uplink.interface,
         uplink.gateway or "none",
         uplink.gateway6 or "none",
@@ -133,8 +131,7 @@ def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
 
 def _balancer_row(balancer: Balancer) -> tuple[str, ...]:
     shares = ", ".join(f"{name} {share:.1%}" for name, _, share in _shares(balancer))
-    sticky = _sticky_text(balancer.sticky) if balancer.sticky else "no"
-    return balancer.name, balancer.method, shares, sticky, balancer.fallback
+    return balancer.name, balancer.method, shares, _sticky_text(balancer), balancer.fallback
 
 
 def _shares(balancer: Balancer) -> list[tuple[str, int, float]]:
@@ -143,13 +140,18 @@ def _shares(balancer: Balancer) -> list[tuple[str, int, float]]:
     return [(m.uplink, m.weight, m.weight / total) for m in balancer.members]
 
 
-def _sticky_text(sticky: Sticky) -> str:
-    text = f"by {sticky.by} for {duration_text(sticky.timeout)}"
+def _sticky_text(balancer: Balancer) -> str:
+    by_hash = balancer.method == "hash"
+    sticky = balancer.sticky or (Sticky() if by_hash else None)
+    if sticky is None:
+        return "no"
+    # A hash remembers nothing: the key alone decides.
+    text = f"by {sticky.by}" + ("" if by_hash else f" for {duration_text(sticky.timeout)}")
     if sticky.prefix4 != 32:
         text += f", IPv4 /{sticky.prefix4}"
     if sticky.prefix6 != 128:
         text += f", IPv6 /{sticky.prefix6}"
-    return f"{text}, at most {sticky.size}"
+    return text if by_hash else f"{text}, at most {sticky.size}"
 
 
 def duration_text(seconds: float) -> str:

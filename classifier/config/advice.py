@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from classifier.policy import Policy, Rule
+from classifier.policy import Policy, Rule, Sticky
 
 
 def warnings(policy: Policy) -> tuple[str, ...]:
     """Sentences about parts of `policy` that can have no effect."""
-    return (*_unused(policy), *_rules_in_vain(policy), *_unreachable(policy))
+    return (
+        *_unused(policy),
+        *_hash_without_table(policy),
+        *_rules_in_vain(policy),
+        *_unreachable(policy),
+    )
 
 
 def _unused(policy: Policy) -> list[str]:
@@ -18,6 +23,16 @@ def _unused(policy: Policy) -> list[str]:
     found = [f'uplink "{u.name}" is used by no rule' for u in policy.uplinks if u.name not in used]
     found += [f'balancer "{name}" is used by no rule' for name in idle]
     return found if policy.rules else ["there are no rules, so every flow is direct"]
+
+
+def _hash_without_table(policy: Policy) -> list[str]:
+    default = Sticky()
+    return [
+        f'balancer "{balancer.name}": a hash has no table, so sticky timeout and size do nothing'
+        for balancer in policy.balancers
+        if balancer.method == "hash" and (sticky := balancer.sticky)
+        if (sticky.timeout, sticky.size) != (default.timeout, default.size)
+    ]
 
 
 def _rules_in_vain(policy: Policy) -> list[str]:

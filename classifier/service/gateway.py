@@ -66,7 +66,7 @@ class Service:
         self._undo.append(lock.release)
         found = facts.read()
         wanted = plan.plan(self._policy, found)
-        conflicts.check(self._policy, found)
+        conflicts.check(wanted)
         self._mark_unreachable(wanted)
         self._queues = Queues(self._policy, self._classifier)
         self._undo.append(self._queues.close)

@@ -52,6 +52,15 @@ def test_an_uplink_used_only_as_a_fallback_is_used() -> None:
     assert advice('[balancers.x]\nuplinks = "a"\nfallback = "b"\n[[rules]]\nuse = "x"') == ()
 
 
+def test_a_timeout_beside_a_hash_is_warned_of() -> None:
+    text = '[balancers.x]\nmethod = "hash"\nuplinks = ["a", "b"]\nsticky = {}\n'
+    rule = '[[rules]]\nuse = "x"'
+    assert advice(text.format('{ by = "local", prefix4 = 24 }') + rule) == ()
+    for table in ('{ by = "local", timeout = "1h" }', "{ size = 5 }"):
+        (said,) = advice(text.format(table) + rule)
+        assert 'balancer "x": a hash has no table' in said
+
+
 def test_rules_that_no_flow_can_match_are_warned_of() -> None:
     found = advice(
         '[gateway]\nlan = ["br0"]\nlocal = false\n'

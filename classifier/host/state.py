@@ -1,0 +1,165 @@
+"""What a host has to look like for a policy to act, as plain frozen values.
+
+`plan()` makes these values, `render()` prints them, `apply()` makes the host match them. Numbers
+that mark something as ours are fixed here, because a later process has to recognise by them what
+an earlier one left behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from classifier.policy import Uplink
+
+Family = Literal[4, 6]
+Variant = Literal["nft", "legacy"]
+"""The two kernel sides iptables can speak to: nf_tables, and the older ip_tables."""
+
+PROTOCOL = 78
+"""The routing protocol number (rtm_protocol in <linux/rtnetlink.h>) on every rule and route of
+ours. Not in iproute2's rt_protos, nor used by any routing daemon that is listed there."""
+
+TABLE_BASE = 20800
+"""The routing table of an uplink is this plus its id."""
+
+SPECIFIC_PRIORITY = 20800
+MARK_PRIORITY = 20801
+SOURCE_PRIORITY = 20802
+GUARD_PRIORITY = 20803
+PRIORITIES = range(SPECIFIC_PRIORITY, GUARD_PRIORITY + 1)
+
+MAIN_TABLE = 254  # RT_TABLE_MAIN
+CHAIN_PREFIX = "nfqc-"
+FOUND_CHAIN = "nfqc-found"
+"""An unreferenced chain whose comments say what the host was like before us (see `found`)."""
+QUEUE_CHAIN = "nfqc-queue"
+SAVE_CHAIN = "nfqc-save"
+
+
+def table_of(uplink: Uplink) -> int:
+    """The number of the routing table that an uplink's flows are routed by."""
+    return TABLE_BASE + uplink.id
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A default route by one uplink, in that uplink's table."""
+
+    family: Family
+    table: int
+    interface: str
+    gateway: str | None
+    """None: whatever is sent into the interface comes out at the other end."""
+    onlink: bool = False
+    """The gateway is in none of the interface's networks."""
+
+    def __str__(self) -> str:
+        via = f" via {self.gateway}" if self.gateway else ""
+        onlink = " onlink" if self.onlink else ""
+        return f"default{via} dev {self.interface} table {self.table} proto {PROTOCOL}{onlink}"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingRule:
+    """One `ip rule`; a selector that is None matches everything."""
+
+    family: Family
+    priority: int
+    table: int | None
+    """None: answer "unreachable"."""
+    mark: tuple[int, int] | None = None
+    """Value and mask."""
+    inverted: bool = False
+    source: str | None = None
+    """One address, without a prefix length."""
+    out_interface: str | None = None
+    """Only sockets bound to this interface."""
+    specific_only: bool = False
+    """Take every route of the table but the default one (suppress_prefixlength 0)."""
+
+    def __str__(self) -> str:
+        words = [f"pref {self.priority}"]
+        if self.inverted:
+            words.append("not")
+        if self.source:
+            words.append(f"from {self.source}")
+        if self.mark:
+            words.append(f"fwmark 0x{self.mark[0]:x}/0x{self.mark[1]:x}")
+        if self.out_interface:
+            words.append(f"oif {self.out_interface}")
+        if self.table is None:
+            words.append("unreachable")
+        else:
+            words.append(f"lookup {'main' if self.table == MAIN_TABLE else self.table}")
+        if self.specific_only:
+            words.append("suppress_prefixlength 0")
+        words.append(f"protocol {PROTOCOL}")
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """An iptables chain of ours with all its rules, in the words of iptables-save."""
+
+    table: str
+    name: str
+    rules: tuple[str, ...]
+    """Without the leading `-A NAME`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """The one rule of ours in a chain that is not ours."""
+
+    table: str
+    hook: str
+    """The builtin chain, such as PREROUTING."""
+    chain: str
+
+    @property
+    def rule(self) -> str:
+        return f"-j {self.chain}"
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """Chains and jumps of one address family."""
+
+    family: Family
+    chains: tuple[Chain, ...] = ()
+    jumps: tuple[Jump, ...] = ()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that something is in, in the order packets meet them."""
+        used = {chain.table for chain in self.chains} | {jump.table for jump in self.jumps}
+        return tuple(table for table in ("raw", "mangle", "nat") if table in used)
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    key: str
+    """Path under /proc/sys, since names of interfaces may have dots in them."""
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """Everything that is ours on the host while a policy acts."""
+
+    variant: Variant
+    routes: tuple[Route, ...]
+    rules: tuple[RoutingRule, ...]
+    firewalls: tuple[Firewall, ...]
+    """IPv4, then IPv6 where any uplink takes it."""
+    sysctls: tuple[Sysctl, ...]
+    """In the order they have to be written."""
+    modules: tuple[str, ...] = ()
+    """Kernel modules to load where the kernel has them as modules."""
+    mask: int = 0x3F00
+    """The mark bits that are ours."""
+    missing: tuple[str, ...] = ()
+    """Interfaces the policy names and the host does not have; `apply` refuses such a plan."""
+    warnings: tuple[str, ...] = ()
+    """What will not work as the policy may have meant it, as sentences."""

@@ -1,0 +1,56 @@
+"""What the page about the configuration shows is what the parser accepts."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from classifier.config import parse_policy
+from classifier.config.advice import warnings
+from classifier.config.gateway import HELPERS
+from classifier.config.names import DSCP_NAMES
+from classifier.policy import Balancer, Gateway, Queue, Rule, Sticky, Uplink
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "configuration.md").read_text()
+EXAMPLES = re.findall(r"^### (.*?)\n.*?^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def test_the_page_has_its_three_examples() -> None:
+    assert len(EXAMPLES) == 3
+    assert PAGE.count("```toml") == 3
+
+
+@pytest.mark.parametrize(("title", "text"), EXAMPLES, ids=[title for title, _ in EXAMPLES])
+def test_an_example_loads_without_a_warning(title: str, text: str) -> None:
+    assert warnings(parse_policy(text, title)) == ()
+
+
+def test_the_example_of_three_links_does_what_its_title_says() -> None:
+    policy = parse_policy(EXAMPLES[0][1])
+    assert [member.weight for member in policy.balancers[0].members] == [34, 33, 33]
+    by_name = {rule.name: rule for rule in policy.rules}
+    assert [first for first, _ in by_name["interactive"].to_ports] == [21, 22, 80, 443, 6667]
+    assert by_name["names"].to_ports == ((53, 53),)
+
+
+def test_every_key_has_its_row_on_the_page() -> None:
+    keys = {
+        field.name.rstrip("_")
+        for part in (Gateway, Queue, Uplink, Balancer, Rule, Sticky)
+        for field in dataclasses.fields(part)
+    }
+    renamed = {"protocols": "protocol", "in_interfaces": "in_interface", "users": "user"}
+    keys = {renamed.get(key, key) for key in keys} - {"id", "members"} | {"uplinks"}
+    rows = set(re.findall(r"`([a-z0-9_]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", PAGE, re.M))))
+    assert rows == keys
+
+
+def test_every_helper_and_code_point_of_the_page_is_known() -> None:
+    (helpers,) = re.findall(r"one or more of (`amanda`[^|]*) \|", PAGE)
+    assert re.findall(r"`([^`]+)`", helpers) == list(HELPERS)
+    (code_points,) = re.findall(r"one or more of 0 to 63, or ([^|]*) \|", PAGE)
+    assert set(re.findall(r"`([^`]+)`", code_points)) <= set(DSCP_NAMES)
