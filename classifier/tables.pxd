@@ -23,7 +23,6 @@ cdef enum:
 
 cdef struct Table:
     uint64_t* slots
-    void* allocation
     size_t slot_count
     size_t slot_words
     size_t key_words
