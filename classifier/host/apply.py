@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from typing import get_args
 
 from classifier.errors import HostError
 from classifier.host import basechains, found, restoring, sysctls, xtables
 from classifier.host.kernel import Kernel
-from classifier.host.state import Firewall, HostPlan
+from classifier.host.state import FOUND_CHAIN, Family, Firewall, HostPlan, Variant
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +37,10 @@ def apply(plan: HostPlan) -> None:
         _remember(plan, undo)
         _write_sysctls(plan)
         _load_modules(plan)
-        for firewall in plan.firewalls:
-            _change_firewall(plan, firewall, undo)
-        if len(plan.firewalls) == 1 and xtables.program(plan.variant, 6, "save"):
-            _change_firewall(plan, Firewall(6), undo)
+        _change_firewalls(plan, undo)
         _delete_surplus(plan, kernel, undo)
         _restore_unwanted_sysctls(plan)
+        _remove_other_variant(plan)
         undo.keep()
 
 
@@ -111,28 +110,30 @@ def _delete_rule(kernel: Kernel, rule: object) -> None:
 def _remember(plan: HostPlan, undo: _Undo) -> None:
     """Note what is about to change, before it changes."""
     there = found.read(plan.variant)
+    before = found.read_all(plan.variant)
     values: dict[str, str] = {}
     for sysctl in plan.sysctls:
         value = sysctls.read(sysctl.key)
-        if value is None or value == sysctl.value or sysctl.key in there.sysctls:
+        if value is None or value == sysctl.value or sysctl.key in before.sysctls:
             continue
         values[sysctl.key] = value
         for key, follows in sysctls.follow_switch(sysctl.key).items():
             if (current := sysctls.read(key)) not in (None, follows):
                 values[key] = str(current)
-    memory = there.noting(values, _created(plan))
-    if memory != there:
+    memory = before.noting(values, _created(plan))
+    if memory != there or not there.exists:
         found.write(plan.variant, memory)
-        undo.later(lambda: restoring.forget_since(plan.variant, there))
+        undo.later(partial(restoring.forget_since, plan.variant, there, before))
 
 
 def _created(plan: HostPlan) -> frozenset[basechains.BaseChain]:
+    """The builtin tables and chains that will come into being and can be taken away again."""
+    if plan.variant == "legacy":
+        return frozenset()  # this kernel side keeps a table until the namespace ends
     needed = {basechains.BaseChain(4, "mangle")}
     for firewall in plan.firewalls:
         needed |= basechains.needed(firewall)
     existing = {c for f in plan.firewalls for c in basechains.existing(plan.variant, f.family)}
-    if plan.variant == "legacy":
-        needed = {chain for chain in needed if chain.name is None}
     return frozenset(needed - existing)
 
 
@@ -150,14 +151,29 @@ def _load_modules(plan: HostPlan) -> None:
         subprocess.run([modprobe, "-a", "-q", *plan.modules], check=False, capture_output=True)
 
 
-def _change_firewall(plan: HostPlan, firewall: Firewall, undo: _Undo) -> None:
-    there = xtables.save(plan.variant, firewall.family)
-    text = xtables.change(there, firewall)
-    if not text:
-        return
-    # Noted before, since iptables-restore changes one table after the other.
-    undo.later(lambda: restoring.restore_firewall(plan.variant, there.ours))
-    xtables.restore(plan.variant, firewall.family, text)
+def _change_firewalls(plan: HostPlan, undo: _Undo) -> None:
+    wanted = {firewall.family: firewall for firewall in plan.firewalls}
+    for family in get_args(Family):
+        firewall = wanted.get(family, Firewall(family))
+        if family not in wanted and not basechains.existing(plan.variant, family):
+            continue
+        there = xtables.save(plan.variant, family)
+        if text := xtables.change(there, firewall):
+            # Noted before, since iptables-restore changes one table after the other.
+            undo.later(partial(restoring.restore_firewall, plan.variant, there.ours))
+            xtables.restore(plan.variant, family, text)
+
+
+def _remove_other_variant(plan: HostPlan) -> None:
+    """Chains that were left by this program when `iptables` was the other of the two."""
+    other: Variant = "legacy" if plan.variant == "nft" else "nft"
+    for family in get_args(Family):
+        if not basechains.existing(other, family) or not xtables.program(other, family, "save"):
+            continue
+        there = xtables.save(other, family)
+        xtables.restore(other, family, xtables.change(there, Firewall(family)))
+        if there.chain("mangle", FOUND_CHAIN) is not None:
+            found.forget(other)  # what it knew has been noted by `_remember`
 
 
 def _delete_surplus(plan: HostPlan, kernel: Kernel, undo: _Undo) -> None:

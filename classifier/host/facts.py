@@ -171,5 +171,5 @@ def _sysctls(variant: Variant) -> dict[str, str]:
     for key in (sysctls.FORWARD4, sysctls.FORWARD6):
         if (value := sysctls.read(key)) is not None:
             values[key] = value
-    before = found.read(variant).sysctls
+    before = found.read_all(variant).sysctls
     return {key: before.get(key, value) for key, value in values.items()}

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from classifier.host import xtables
+from classifier.host import basechains, xtables
 from classifier.host.basechains import BaseChain
 from classifier.host.state import FOUND_CHAIN, Variant
 
@@ -29,7 +29,7 @@ class Found:
 
     def noting(self, sysctls: Mapping[str, str], created: Iterable[BaseChain]) -> Found:
         """This memory and what is new; what was noted first stays, whoever comes later."""
-        return Found(True, {**sysctls, **self.sysctls}, self.created | frozenset(created))
+        return Found(self.exists, {**sysctls, **self.sysctls}, self.created | frozenset(created))
 
     def forgetting(self, keys: Iterable[str]) -> Found:
         gone = frozenset(keys)
@@ -51,6 +51,19 @@ def read(variant: Variant) -> Found:
         elif kind == "created":
             created.add(BaseChain.parse(what))
     return Found(True, sysctls, frozenset(created))
+
+
+def read_all(variant: Variant) -> Found:
+    """The memory of `variant`, and what the other one has if it was used here before.
+
+    Raises HostError.
+    """
+    own = read(variant)
+    other: Variant = "legacy" if variant == "nft" else "nft"
+    if not basechains.existing(other, 4) or not xtables.program(other, 4, "save"):
+        return own
+    before = read(other)
+    return own.noting(before.sysctls, before.created) if before.exists else own
 
 
 def write(variant: Variant, memory: Found) -> None:

@@ -28,8 +28,14 @@ _FILE_EXISTS, _NO_ENTRY, _NO_PROCESS = 17, 2, 3
 @dataclass(frozen=True)
 class KernelRule:
     rule: RoutingRule
+    """As far as a `RoutingRule` can say it."""
     protocol: int
     message: Mapping[str, Any] = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        words = {"to": self.message.get("dst"), "iif": self.message.get("iifname")}
+        more = "".join(f" {word} {value}" for word, value in words.items() if value)
+        return f"{self.rule.selector}{more} protocol {self.protocol}"
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,9 @@ class KernelRoute:
     message: Mapping[str, Any] = field(compare=False, repr=False)
 
     def __str__(self) -> str:
-        return str(self.route).replace("default", self.destination, 1)
+        via = f" via {self.route.gateway}" if self.route.gateway else ""
+        dev = f" dev {self.route.interface}"
+        return f"{self.destination}{via}{dev} table {self.route.table} proto {self.protocol}"
 
 
 class Kernel:
@@ -85,10 +93,10 @@ class Kernel:
         self._do(f"ip -{rule.family} rule add {rule}", "rule", "add", request)
 
     def put_back_rule(self, there: KernelRule) -> None:
-        self._do(f"ip -{there.rule.family} rule add {there.rule}", "rule", "add", there.message)
+        self._do(f"ip -{there.rule.family} rule add {there}", "rule", "add", there.message)
 
     def delete_rule(self, there: KernelRule) -> None:
-        self._do(f"ip -{there.rule.family} rule del {there.rule}", "rule", "del", there.message)
+        self._do(f"ip -{there.rule.family} rule del {there}", "rule", "del", there.message)
 
     def replace_route(self, route: Route) -> None:
         """Add a default route, in the place of another one of its table if there is one."""

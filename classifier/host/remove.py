@@ -68,7 +68,7 @@ class _Removal:
     def _remove_routing(self, kernel: Kernel) -> None:
         for rule in kernel.our_rules():
             self._try(partial(kernel.delete_rule, rule))
-            self.done.append(f"ip -{rule.rule.family} rule {rule.rule}")
+            self.done.append(f"ip -{rule.rule.family} rule {rule}")
         for route in kernel.our_routes():
             self._try(partial(kernel.delete_route, route))
             self.done.append(f"ip -{route.route.family} route {route}")
@@ -80,9 +80,8 @@ class _Removal:
         # The memory goes last: interrupted here, the next call knows as much as this one.
         self.done += [f"sysctl {line}" for line in restoring.restore_sysctls(memory.sysctls)]
         found.forget(variant)
-        if variant == "nft":
-            gone = basechains.delete(memory.created)
-            self.done += [f"iptables-nft table or chain {chain}" for chain in gone]
+        gone = basechains.delete(memory.created)
+        self.done += [f"nft {'chain' if c.name else 'table'} {c}" for c in gone]
 
 
 def _has_ours(variant: Variant, family: Family) -> bool:

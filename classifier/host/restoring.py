@@ -40,16 +40,18 @@ def switch_of(key: str) -> str | None:
     return sysctls.FORWARD4 if key.startswith("net/ipv4/") else sysctls.FORWARD6
 
 
-def forget_since(variant: Variant, before: found.Found) -> None:
-    """Take back what was noted after `before`, with what it was noted for. Raises HostError."""
+def forget_since(variant: Variant, there: found.Found, before: found.Found) -> None:
+    """Take back what was noted after `before`, with what it was noted for. Raises HostError.
+
+    `there` is what the memory of `variant` alone had been.
+    """
     now = found.read(variant)
     restore_sysctls({k: v for k, v in now.sysctls.items() if k not in before.sysctls})
-    if before.exists:
-        found.write(variant, before)
+    if there.exists:
+        found.write(variant, there)
     elif now.exists:
         found.forget(variant)
-    if variant == "nft":
-        basechains.delete(now.created - before.created)
+    basechains.delete(now.created - before.created)
 
 
 def restore_firewall(variant: Variant, before: Firewall) -> None:

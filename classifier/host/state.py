@@ -79,6 +79,11 @@ class RoutingRule:
     """Take every route of the table but the default one (suppress_prefixlength 0)."""
 
     def __str__(self) -> str:
+        return f"{self.selector} protocol {PROTOCOL}"
+
+    @property
+    def selector(self) -> str:
+        """The rule but for whose it is."""
         words = [f"pref {self.priority}"]
         if self.inverted:
             words.append("not")
@@ -94,7 +99,6 @@ class RoutingRule:
             words.append(f"lookup {'main' if self.table == MAIN_TABLE else self.table}")
         if self.specific_only:
             words.append("suppress_prefixlength 0")
-        words.append(f"protocol {PROTOCOL}")
         return " ".join(words)
 
 
