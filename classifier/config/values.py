@@ -129,13 +129,14 @@ def network(value: object) -> Network:
     if not isinstance(value, str) or not _PREFIX.fullmatch(value):
         raise WrongValueError(rule)
     try:
+        return ipaddress.ip_network(value)
+    except ValueError:
+        pass
+    try:
         loose = ipaddress.ip_network(value, strict=False)
     except ValueError:
         raise WrongValueError(rule) from None
-    try:
-        return ipaddress.ip_network(value)
-    except ValueError:
-        raise WrongValueError(f'has bits set after its prefix; the network is "{loose}"') from None
+    raise WrongValueError(f'has bits set after its prefix; the network is "{loose}"')
 
 
 def network_of(family: str | None) -> Parse[Network]:
