@@ -12,11 +12,12 @@ import sys
 from dataclasses import asdict
 from types import ModuleType
 
-from bench import drain
+from bench import drain, replay
 from classifier.errors import ClassifierError
 
 CASES: dict[str, ModuleType] = {
     "drain": drain,
+    "replay": replay,
 }
 
 
