@@ -1,0 +1,25 @@
+"""FTP: the data connection leaves by the uplink of its control connection, both ways round."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Configuration, StartLab
+
+WEIGHTS = {"wired": 1, "wifi1": 1, "wifi2": 1}
+
+
+@pytest.mark.parametrize("passive", [True, False], ids=["passive", "active"])
+def test_ftp_data_follow_their_control_connection(
+    lab: StartLab, configuration: Configuration, passive: bool
+) -> None:
+    gateway = lab(configuration(WEIGHTS, gateway='helpers = ["ftp"]'))
+    visits = [gateway.visit_ftp(f"198.18.0.{n}", passive=passive) for n in range(1, 7)]
+    assert [visit.error for visit in visits] == [None] * 6
+    assert [visit.data for visit in visits] == [visit.control for visit in visits]
+    assert {visit.control for visit in visits} == set(WEIGHTS), "all three uplinks were tried"
+    flows = sum(uplink["flows"] for uplink in gateway.status()["uplinks"].values())
+    assert flows == 6, "a data connection was given an uplink of its own"
