@@ -8,7 +8,7 @@ base chain that did not exist.
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +16,8 @@ from classifier.host import basechains, xtables
 from classifier.host.basechains import BaseChain
 from classifier.host.state import FOUND_CHAIN, Variant
 
+_COMMENT = re.compile(r'-m comment --comment "(.*)"')
+_ESCAPED = re.compile(r"\\(.)")
 _PREFIX = "-m comment --comment "
 
 
@@ -83,8 +85,9 @@ def forget(variant: Variant) -> None:
 
 
 def _comment(rule: str) -> str:
-    words = shlex.split(rule)
-    return words[words.index("--comment") + 1] if "--comment" in words else ""
+    """The words of iptables-save, which puts a backslash before either quote and before itself."""
+    quoted = _COMMENT.fullmatch(rule)
+    return _ESCAPED.sub(r"\1", quoted[1]) if quoted else ""
 
 
 def _quoted(text: str) -> str:

@@ -35,7 +35,8 @@ class KernelRule:
     def __str__(self) -> str:
         words = {"to": self.message.get("dst"), "iif": self.message.get("iifname")}
         more = "".join(f" {word} {value}" for word, value in words.items() if value)
-        return f"{self.rule.selector}{more} protocol {self.protocol}"
+        protocol = f" protocol {self.protocol}" if self.protocol else ""
+        return f"{self.rule.selector}{more}{protocol}"
 
 
 @dataclass(frozen=True)

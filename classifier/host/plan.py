@@ -54,6 +54,8 @@ def _sysctls(policy: Policy, facts: HostFacts) -> Iterator[Sysctl]:
 
 def _reverse_path(interface: str, facts: HostFacts) -> Iterator[Sysctl]:
     """Strict becomes loose; and it asks by the mark, or an uplink would need main's default."""
+    if facts.interface(interface) is None:
+        return
     strictness = _effective("rp_filter", interface, facts)
     if strictness == 1:
         yield Sysctl(f"net/ipv4/conf/{interface}/rp_filter", "2")
