@@ -2,7 +2,8 @@
 
 In a namespace of its own, for each contender in turn: the queue is bound, then filled with new
 flows while nobody reads, then read. Whatever follows a verdict runs inside the reader's send(), so
-it is the same for all, and little: the packet is counted and dropped in the next chain.
+it is the same for all, and little: the packet is routed, counted and dropped where it would be
+forwarded. Queued and marked it is where the gateway does that, in the mangle table.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ PEERS = (
 )
 _C_FLAGS = {"batch": (), "single": ("-lnetfilter_queue", "-lnfnetlink")}
 _HERE = Path(__file__).parent
+_INTERFACES = ("lan0", "host0", "eth0", "isp0")
 _UNCLASSIFIED = 0x3E00
 _PATIENCE = 60.0
 
@@ -94,19 +96,23 @@ def _measure(command: Sequence[str], warming: list[bytes], traffic: list[bytes])
 @contextmanager
 def _lan(gateway: Namespace) -> Iterator[socket.socket]:
     """The far end of the gateway's lan0; what is sent there goes into queue 0."""
-    mangle, raw = (["iptables", "-w", "-t", table, "-A"] for table in ("mangle", "raw"))
-    arriving = ["PREROUTING", "-i", "lan0"]
+    mangle = ["iptables", "-w", "-t", "mangle", "-A"]
+    arriving = [*mangle, "PREROUTING", "-i", "lan0"]
+    leaving = [*mangle, "FORWARD", "-i", "lan0"]
     for command in (
         ["ip", "link", "add", "lan0", "type", "veth", "peer", "name", "host0"],
+        ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "isp0"],
         # Nothing but our packets: no neighbour discovery.
-        ["sysctl", "-qw", "net.ipv6.conf.lan0.disable_ipv6=1"],
-        ["sysctl", "-qw", "net.ipv6.conf.host0.disable_ipv6=1"],
-        ["ip", "link", "set", "lan0", "address", "02:00:00:00:00:01", "arp", "off", "up"],
-        ["ip", "link", "set", "host0", "arp", "off", "up"],
-        [*raw, *arriving, "-j", "MARK", "--set-mark", str(_UNCLASSIFIED)],
-        [*raw, *arriving, "-j", "NFQUEUE", "--queue-num", "0"],
-        [*mangle, *arriving, "-m", "mark", "!", "--mark", str(_UNCLASSIFIED), "-j", "DROP"],
-        [*mangle, *arriving, "-j", "DROP"],
+        *(["sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1"] for name in _INTERFACES),
+        ["ip", "link", "set", "lan0", "address", "02:00:00:00:00:01"],
+        *(["ip", "link", "set", name, "arp", "off", "up"] for name in _INTERFACES),
+        ["ip", "route", "add", "default", "dev", "eth0"],
+        ["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"],
+        ["sysctl", "-qw", "net.ipv4.conf.lan0.rp_filter=0"],
+        [*arriving, "-j", "MARK", "--set-mark", str(_UNCLASSIFIED)],
+        [*arriving, "-j", "NFQUEUE", "--queue-num", "0"],
+        [*leaving, "-m", "mark", "!", "--mark", str(_UNCLASSIFIED), "-j", "DROP"],
+        [*leaving, "-j", "DROP"],
     ):
         gateway.run(command)
     with gateway.enter():
@@ -162,5 +168,5 @@ def _expect(reader: subprocess.Popen[str], wanted: str) -> None:
 def _counted(gateway: Namespace) -> tuple[int, int]:
     """Packets that came out of the queue answered, and those that came out as they went in."""
     saved = gateway.run(["iptables-save", "-c", "-t", "mangle"]).stdout.splitlines()
-    counts = [int(line[1:].split(":")[0]) for line in saved if "-A PREROUTING" in line]
+    counts = [int(line[1:].split(":")[0]) for line in saved if "-A FORWARD" in line]
     return counts[0], counts[1]

@@ -24,8 +24,14 @@ cdef Kind read_message(
     const uint8_t* data, size_t size, QueuedPacket* packet, int* error
 ) noexcept nogil
 
-# Write NFQNL_MSG_VERDICT at `out`, which has room for VERDICT_BYTES; returns the bytes written.
-# `mark` becomes the whole mark of the packet; without `has_mark` its mark is left alone.
+cdef struct Answer:
+    uint32_t id
+    bint accept
+    bint has_mark    # without it the packet's mark is left alone
+    uint32_t mark    # becomes the whole mark of the packet
+
+# Write a verdict at `out`, which has room for VERDICT_BYTES; returns the bytes written. With
+# `all_up_to` it answers every packet that waits and is not younger than this one.
 cdef size_t write_verdict(
-    uint8_t* out, uint16_t queue, uint32_t id, bint accept, bint has_mark, uint32_t mark
+    uint8_t* out, uint16_t queue, const Answer* answer, bint all_up_to
 ) noexcept nogil

@@ -31,6 +31,7 @@ cdef extern from "<linux/netfilter/nfnetlink_queue.h>" nogil:
     enum:
         NFQNL_MSG_PACKET
         NFQNL_MSG_VERDICT
+        NFQNL_MSG_VERDICT_BATCH
         NFQA_PACKET_HDR
         NFQA_VERDICT_HDR
         NFQA_MARK
@@ -138,22 +139,23 @@ cdef bint _read_attributes(const uint8_t* data, size_t end, QueuedPacket* packet
 
 
 cdef size_t write_verdict(
-    uint8_t* out, uint16_t queue, uint32_t id, bint accept, bint has_mark, uint32_t mark
+    uint8_t* out, uint16_t queue, const Answer* answer, bint all_up_to
 ) noexcept nogil:
     cdef Verdict message
-    message.length = VERDICT_BYTES if has_mark else VERDICT_BYTES - 8
-    message.type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT
+    message.length = VERDICT_BYTES if answer.has_mark else VERDICT_BYTES - 8
+    message.type = NFNL_SUBSYS_QUEUE << 8
+    message.type |= NFQNL_MSG_VERDICT_BATCH if all_up_to else NFQNL_MSG_VERDICT
     message.flags = NLM_F_REQUEST
     message.sequence = message.portid = 0
     message.family = message.version = 0
     message.queue = htons(queue)
     message.verdict_length = 12
     message.verdict_type = NFQA_VERDICT_HDR
-    message.verdict = htonl(NF_ACCEPT if accept else NF_DROP)
-    message.id = htonl(id)
+    message.verdict = htonl(NF_ACCEPT if answer.accept else NF_DROP)
+    message.id = htonl(answer.id)
     message.mark_length = 8
     message.mark_type = NFQA_MARK
-    message.mark = htonl(mark)
+    message.mark = htonl(answer.mark)
     memcpy(out, &message, message.length)
     return message.length
 
@@ -182,8 +184,13 @@ def read(const uint8_t[::1] data not None):
     return ("overrun", None) if kind == OVERRUN else ("unreadable", None)
 
 
-def verdict(uint16_t queue, uint32_t id, bint accept, mark=None):
+def verdict(uint16_t queue, uint32_t id, bint accept, mark=None, bint all_up_to=False):
     """A verdict message as the queue writes it; mark None leaves the packet's mark alone."""
     cdef uint8_t out[VERDICT_BYTES]
-    cdef size_t size = write_verdict(out, queue, id, accept, mark is not None, mark or 0)
+    cdef Answer answer
+    answer.id = id
+    answer.accept = accept
+    answer.has_mark = mark is not None
+    answer.mark = mark or 0
+    cdef size_t size = write_verdict(out, queue, &answer, all_up_to)
     return out[:size]

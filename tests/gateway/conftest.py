@@ -46,6 +46,7 @@ from typing import Protocol
 import pytest
 
 from classifier.lab.lab import Lab
+from classifier.lab.namespace import Namespace
 
 _HERE = Path(__file__).parent
 
@@ -94,6 +95,13 @@ def lab(tmp_path: Path) -> Iterator[StartLab]:
             return built
 
         yield start
+
+
+@pytest.fixture
+def host() -> Iterator[Namespace]:
+    """A host on its own: a namespace with nothing but loopback, for what needs no gateway."""
+    with Namespace.create("host") as host:
+        yield host
 
 
 def _show_log(lab: Lab) -> None:

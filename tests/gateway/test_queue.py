@@ -90,6 +90,40 @@ def test_mark_bits_of_others_survive(host: Namespace, engine: Engine, backend: B
 
 
 @both_backends
+def test_packets_in_a_row_with_one_answer_are_each_answered(
+    host: Namespace, engine: Engine, backend: Backend
+) -> None:
+    """Rows longer and shorter than a batch, each behind another one, and all waiting at once."""
+    divert(host)
+    count(host, *MARKS.values())
+    queue = bound(host, backend, engine)
+    for packets in ({WIRED: 150}, {DROPPED: 3}, {WIFI: 64}, {DIRECT: 1}, {DROPPED: 70}, {WIFI: 1}):
+        send(host, packets)
+    send(host, {WIRED: 20, DROPPED: 20})
+    with reading(queue):
+        pass
+    assert counted(host) == [170, 65, 1, 0]
+    assert queue.counters().errors == 0
+
+
+@both_backends
+def test_packets_in_a_row_keep_each_its_own_foreign_bits(
+    host: Namespace, engine: Engine, backend: Backend
+) -> None:
+    to = "127.0.0.1/32", "127.0.0.2/32"
+    for bit, address in enumerate(to):
+        divert(host, "-d", address, mark=1 << bit)
+    count(host, 0x101, 0x102)
+    queue = bound(host, backend, engine)
+    with sender(host) as source:
+        for turn in range(300):
+            source.sendto(b"x", (f"127.0.0.{1 + (turn // 3) % 2}", WIRED))
+    with reading(queue):
+        pass
+    assert counted(host) == [150, 150, 0]
+
+
+@both_backends
 def test_packets_without_any_mark_are_marked(
     host: Namespace, engine: Engine, backend: Backend
 ) -> None:

@@ -147,3 +147,7 @@ def test_verdicts_are_written_as_the_kernel_header_says() -> None:
     )
     drop = attribute(2, struct.pack(">II", 0, 7))
     assert nfnetlink.verdict(300, 7, False) == struct.pack("=I", 32) + common[4:] + drop
+    row = nfnetlink.verdict(300, 0x01020304, True, 0x80000100, all_up_to=True)
+    assert row == common[:4] + struct.pack("=H", 3 << 8 | 3) + common[6:] + accept + number(
+        MARK, 0x80000100
+    )
