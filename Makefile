@@ -31,6 +31,22 @@ build: $(VENV)/.installed  ## build the compiled modules in place
 
 test: build  ## all tests; those in namespaces need root or user namespaces
 	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),,$(MAKE) --no-print-directory asan)
+
+# A second copy of the sources, so that the modules in place stay as they are. The tests that read
+# bytes from outside run there; PYTHONMALLOC=malloc makes Python's own blocks visible to the sanitizer.
+ASAN_TESTS = tests/unit/test_wire.py tests/unit/test_engine.py tests/property/test_any_bytes.py \
+             tests/property/test_engine_model.py tests/property/test_tables.py $(wildcard tests/replay)
+ASAN_LIBS  = $(foreach lib,libasan.so libubsan.so,$(shell gcc -print-file-name=$(lib)))
+asan: build  ## what reads bytes from outside, under AddressSanitizer and UndefinedBehaviorSanitizer
+	@rm -rf build/asan/ext build/asan/tests && mkdir -p build/asan
+	@tar -c --exclude='*.so' --exclude=__pycache__ classifier ext tests setup.py pyproject.toml README.md \
+	  | tar -x -C build/asan
+	@echo "building the compiled modules with sanitizers in build/asan"
+	@cd build/asan && CLASSIFIER_SANITIZE=1 ../../$(BIN)/python -W ignore setup.py -q build_ext --inplace -j 2
+	@cd build/asan && export LD_PRELOAD="$(ASAN_LIBS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	  && ../../$(BIN)/python -c "import classifier.engine as e; assert 'build/asan' in e.__file__, e" \
+	  && ../../$(BIN)/python -m pytest -q -p no:cacheprovider $(ASAN_TESTS)
 
 lint: build  ## ruff and mypy
 	$(BIN)/ruff check .
