@@ -1,0 +1,87 @@
+"""A queue that overflows: everything passes, or nothing does, as the configuration says."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from classifier.sources.kernel import kernel_counters
+
+if TYPE_CHECKING:
+    from conftest import Configuration, StartLab
+
+    from classifier.lab.lab import Lab
+
+WEIGHTS = {"wired": 1, "wifi1": 1}
+LENGTH = 16
+FLOWS = 200
+
+
+def small_queue(overload: str) -> str:
+    return f'[queue]\nlength = {LENGTH}\noverload = "{overload}"'
+
+
+def waiting(gateway: Lab) -> int:
+    with gateway.gateway.enter():
+        queue = kernel_counters(0)
+    assert queue is not None
+    return queue.waiting
+
+
+def test_with_accept_nothing_is_lost_and_what_was_not_classified_is_counted(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS, more=small_queue("accept")))
+    gateway.tap.clear()
+    gateway.service.signal(signal.SIGSTOP)
+    flows = gateway.flows(FLOWS, "udp", 5000)
+    gateway.send(flows)
+    gateway.tap.wait_for_packets(FLOWS - LENGTH)
+    assert waiting(gateway) == LENGTH
+    gateway.service.signal(signal.SIGCONT)
+    gateway.tap.wait_for_packets(FLOWS)
+    status = gateway.status()
+    assert status["queue"]["unclassified"] == FLOWS - LENGTH
+    assert status["queue"]["packets"] == LENGTH
+    # What nobody classified is direct, and stays so now that somebody is there again.
+    gateway.send(flows)
+    gateway.tap.wait_for_packets(2 * FLOWS)
+    assert gateway.status()["queue"]["packets"] == LENGTH
+    assert gateway.tap.torn() == []
+
+
+def test_with_drop_nothing_passes_that_is_not_classified(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS, more=small_queue("drop")))
+    gateway.tap.clear()
+    gateway.service.signal(signal.SIGSTOP)
+    gateway.send(gateway.flows(FLOWS, "udp", 5000))
+    gateway.tap.settle()
+    assert gateway.tap.packets().total() == 0
+    assert waiting(gateway) == LENGTH
+    gateway.service.signal(signal.SIGCONT)
+    gateway.tap.wait_for_packets(LENGTH)
+    gateway.tap.settle()
+    assert gateway.tap.packets().total() == LENGTH
+    status = gateway.status()
+    assert status["queue"]["dropped"] == FLOWS - LENGTH
+    assert status["queue"]["unclassified"] == 0
+
+    gateway.service.kill()
+    gateway.tap.clear()
+    gateway.send(gateway.flows(20, "udp", 5000))
+    gateway.tap.settle()
+    assert gateway.tap.packets().total() == 0, "nobody answers, so nothing passes"
+
+
+def test_a_stopped_service_is_reported_as_one_that_does_not_answer(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS))
+    gateway.service.signal(signal.SIGSTOP)
+    directory = ["--runtime-dir", str(gateway.service.runtime_dir)]
+    asked = gateway.service.command("status", *directory, check=False)
+    gateway.service.signal(signal.SIGCONT)
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert "no answer within" in asked.stderr
