@@ -31,6 +31,11 @@ class FtpVisit:
     """The uplink by which the data came; None when there was no data connection."""
     error: str | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether the data came, by the uplink of the control connection."""
+        return self.data is not None and self.data == self.control
+
 
 class _Client(ftplib.FTP):
     def makeport(self) -> socket.socket:

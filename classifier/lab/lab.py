@@ -107,18 +107,22 @@ class Lab:
             self._servers.start(place, protocol, port, version)
 
     def connect(
-        self, flows: Sequence[Flow], *, place: str = LAN, at_once: int = 256
+        self,
+        flows: Sequence[Flow],
+        *,
+        place: str = LAN,
+        at_once: int = 256,
+        patience: float = traffic.PATIENCE,
     ) -> dict[Flow, str | None]:
-        """TCP connections to servers on the internet: the uplink that each flow took, or None."""
+        """Begin flows to servers on the internet, in order: the uplink that each took, or None
+        when nothing answered within `patience` seconds. TCP flows are connections, UDP flows are
+        questions (see `ask`)."""
         self._serve_all(flows)
-        return traffic.connect(self.places[place], flows, at_once)
+        return traffic.converse(self.places[place], flows, at_once, patience)
 
-    def ask(
-        self, flows: Sequence[Flow], *, place: str = LAN, at_once: int = 256
-    ) -> dict[Flow, str | None]:
-        """UDP questions to servers on the internet: the uplink that each flow took, or None."""
-        self._serve_all(flows)
-        return traffic.ask(self.places[place], flows, at_once)
+    def ask(self, flows: Sequence[Flow], *, place: str = LAN) -> dict[Flow, str | None]:
+        """UDP questions, each answered by the address that was asked: as `connect`."""
+        return self.connect(flows, place=place)
 
     def open(self, flow: Flow, *, place: str = LAN) -> traffic.Connection:
         """A TCP connection to a server on the internet that stays open; close it."""

@@ -111,11 +111,15 @@ class Servers:
 
     def _echo(self, connection: socket.socket) -> None:
         try:
-            text = connection.recv(65536)
+            # Taken from the socket only when it has been sent: nothing is kept here when the
+            # client reads slower than it writes.
+            text = connection.recv(65536, socket.MSG_PEEK)
             if text:
-                connection.send(text)
+                connection.recv(connection.send(text))
+                self._epoll.modify(connection, select.EPOLLIN)
                 return
         except BlockingIOError:
+            self._epoll.modify(connection, select.EPOLLOUT)
             return
         except OSError:
             pass

@@ -8,40 +8,47 @@ import resource
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from classifier.errors import LabError
-from classifier.lab.flow import TCP, Flow
+from classifier.lab.flow import TCP, UDP, Flow
 from classifier.lab.namespace import Namespace
 from classifier.lab.servers import QUESTION
 
 PATIENCE = 5.0
 """Seconds that a flow waits for its answer."""
-_SOL_PACKET = 263
-_PACKET_QDISC_BYPASS = 20
 _SPARE_FILES = 128
+_CHUNK = 1 << 16
 
 
-def connect(
+def converse(
     namespace: Namespace, flows: Sequence[Flow], at_once: int = 256, patience: float = PATIENCE
 ) -> dict[Flow, str | None]:
-    """Open a TCP connection for each flow, in order, and read the name of the place that answered.
+    """Begin each flow, in order, and read the name of the place that answered.
 
-    None for a flow that was refused or not answered within `patience` seconds. At most `at_once`
-    connections are open at any time.
+    TCP flows are connections, UDP flows are questions; an answer counts only when it comes from
+    the very address and port that was asked. None for a flow that was refused or not answered
+    within `patience` seconds. At most `at_once` flows wait for their answers at any time.
     """
-    return _converse(namespace, flows, at_once, patience, _nothing)
-
-
-def ask(
-    namespace: Namespace, flows: Sequence[Flow], at_once: int = 256, patience: float = PATIENCE
-) -> dict[Flow, str | None]:
-    """Send one UDP question for each flow, in order, and read the name of the place that answered.
-
-    The answer counts only when it comes from the very address and port that was asked.
-    """
-    return _converse(namespace, flows, at_once, patience, _question)
+    answers: dict[Flow, str | None] = dict.fromkeys(flows)
+    at_once = min(at_once, _files_allowed())
+    waiting: dict[int, tuple[socket.socket, Flow, float]] = {}
+    remaining = iter(flows)
+    flow = next(remaining, None)
+    with namespace.enter(), select.epoll() as epoll:
+        while flow is not None or waiting:
+            while flow is not None and len(waiting) < at_once:
+                sock = _started(flow)
+                if sock is not None:
+                    waiting[sock.fileno()] = (sock, flow, time.monotonic() + patience)
+                    epoll.register(sock, select.EPOLLIN)
+                _hear(epoll, waiting, answers, 0)
+                flow = next(remaining, None)
+            if waiting:
+                _hear(epoll, waiting, answers, 0.05)
+                _give_up(waiting)
+    return answers
 
 
 def send(namespace: Namespace, flows: Iterable[Flow], packets: int = 1, size: int = 32) -> None:
@@ -88,14 +95,16 @@ class Connection:
 
     def say(self, text: bytes = b"still there?") -> bytes:
         """Send and wait for the echo; LabError when the connection is broken."""
+        heard = b""
         try:
-            self._socket.sendall(text)
-            heard = b""
-            while len(heard) < len(text):
-                part = self._socket.recv(65536)
-                if not part:
-                    raise LabError(f"{self.flow}: closed by the other side")
-                heard += part
+            for start in range(0, len(text), _CHUNK):
+                chunk = text[start : start + _CHUNK]
+                self._socket.sendall(chunk)
+                while len(heard) < start + len(chunk):
+                    part = self._socket.recv(_CHUNK)
+                    if not part:
+                        raise LabError(f"{self.flow}: closed by the other side")
+                    heard += part
         except OSError as error:
             raise LabError(f"{self.flow}: {error}") from error
         return heard
@@ -115,45 +124,7 @@ class Connection:
         self.close()
 
 
-def _nothing(sock: socket.socket) -> None:
-    pass
-
-
-def _question(sock: socket.socket) -> None:
-    sock.send(QUESTION)
-
-
-def _converse(
-    namespace: Namespace,
-    flows: Sequence[Flow],
-    at_once: int,
-    patience: float,
-    begin: Callable[[socket.socket], None],
-) -> dict[Flow, str | None]:
-    answers: dict[Flow, str | None] = dict.fromkeys(flows)
-    at_once = min(at_once, _files_allowed())
-    waiting: dict[int, tuple[socket.socket, Flow, float]] = {}
-    with namespace.enter(), select.epoll() as epoll:
-        remaining = iter(flows)
-        more = True
-        while more or waiting:
-            while more and len(waiting) < at_once:
-                flow = next(remaining, None)
-                if flow is None:
-                    more = False
-                    break
-                sock = _started(flow, begin)
-                if sock is not None:
-                    waiting[sock.fileno()] = (sock, flow, time.monotonic() + patience)
-                    epoll.register(sock, select.EPOLLIN)
-                _hear(epoll, waiting, answers, 0)
-            if waiting:
-                _hear(epoll, waiting, answers, 0.05)
-                _give_up(waiting)
-    return answers
-
-
-def _started(flow: Flow, begin: Callable[[socket.socket], None]) -> socket.socket | None:
+def _started(flow: Flow) -> socket.socket | None:
     """A socket on its way to an answer; None when it was refused at once."""
     sock = _client(flow)
     try:
@@ -161,7 +132,8 @@ def _started(flow: Flow, begin: Callable[[socket.socket], None]) -> socket.socke
         problem = sock.connect_ex((flow.dst, flow.dport))
         if problem not in (0, errno.EINPROGRESS):
             raise OSError(problem, flow)
-        begin(sock)
+        if flow.protocol == UDP:
+            sock.send(QUESTION)
     except OSError:
         sock.close()
         return None
