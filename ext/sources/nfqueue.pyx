@@ -1,7 +1,7 @@
 """The native queue: an NFQUEUE read, decided and answered without Python.
 
-A batch of up to 64 packets costs two system calls. Between them nothing is allocated, copied or
-logged: the engine reads the packets where the kernel put them.
+Up to 256 packets are read by one system call and answered by one to three. Between them nothing is
+allocated, copied or logged: the engine reads the packets where the kernel put them.
 """
 
 import os
@@ -82,7 +82,11 @@ cdef extern from * nogil:
     void store_offset(int64_t*, int64_t)
 
 cdef enum:
-    BATCH = 64
+    # Each round begins with caches that the kernel has used for its own; 256 packets spread that
+    # better than 64 do, and the first of them waits less than 50 microseconds for the last.
+    BATCH = 256
+    # What fits, with its administration, into one page of the kernel: above that it takes longer.
+    SENT_BYTES = 88 * VERDICT_BYTES
     # A message with 128 bytes of packet has about 320. Nine cache lines, an odd number, so that
     # the slots do not all begin in the same few sets of the cache.
     SLOT = 576
@@ -95,7 +99,7 @@ cdef struct Buffers:
     iovec vectors[BATCH]
     QueuedPacket packets[BATCH]
     Item items[BATCH]
-    uint8_t verdicts[BATCH * VERDICT_BYTES]
+    uint8_t verdicts[SENT_BYTES]
 
 cdef struct Interfaces:
     size_t count
@@ -301,7 +305,7 @@ cdef class NativeQueue:
         self._engine.decide(self._buffers.items, count, self._now())
         self._counts.packets += count
         self._counts.batches += 1
-        return self._send(self._write(count))
+        return self._reply(count)
 
     cdef size_t _read(self, int received) noexcept nogil:
         """Fill packets and items from the slots; how many there are."""
@@ -350,11 +354,12 @@ cdef class NativeQueue:
                 high = middle
         return table.numbers[low] if low < table.count and table.indexes[low] == index else 0
 
-    cdef size_t _write(self, size_t count) noexcept nogil:
-        """Write the verdicts, in the order of arrival, which is that of the ids; how many bytes."""
+    cdef int _reply(self, size_t count) noexcept nogil:
+        """Write and send the verdicts in the order of arrival, which is that of the ids."""
         # Kernels before 6.12.75 look waiting packets up by walking a list from the oldest on.
         cdef size_t i, at = 0, end = 0
         cdef Answer answer, before
+        cdef int error
         for i in range(count):
             self._answer_to(&self._buffers.packets[i], &self._buffers.items[i].decision, &answer)
             # Packets of one answer that follow each other without a gap share a message, which
@@ -362,10 +367,15 @@ cdef class NativeQueue:
             if end and same_answer_next(&before, &answer):
                 write_verdict(self._buffers.verdicts + at, self.number, &answer, True)
             else:
+                if end + VERDICT_BYTES > SENT_BYTES:
+                    error = self._send(end)
+                    if error != 0:
+                        return error
+                    end = 0
                 at = end
                 end += write_verdict(self._buffers.verdicts + at, self.number, &answer, False)
             before = answer
-        return end
+        return self._send(end)
 
     cdef void _answer_to(
         self, const QueuedPacket* packet, const Decision* decision, Answer* answer
