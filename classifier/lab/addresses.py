@@ -85,7 +85,8 @@ class Addresses:
 
 def assign(policy: Policy) -> Addresses:
     """Addresses for a virtual gateway with this policy; LabError where none can be given."""
-    _check_interfaces(policy)
+    if "lo" in (*policy.gateway.lan, *(uplink.interface for uplink in policy.uplinks)):
+        raise LabError("the interface lo is there already: the lab cannot wire it to anything")
     uplinks: list[UplinkAddresses] = []
     for uplink in policy.uplinks:
         uplinks.append(_uplink(uplink, uplinks))
@@ -108,16 +109,6 @@ def assign(policy: Policy) -> Addresses:
         pool6=IPv6Network("fd00:76:1::/48") if lan6 else None,
         sources=tuple(_sources(policy, [*taken, REMOTES, REMOTES6])),
     )
-
-
-def _check_interfaces(policy: Policy) -> None:
-    seen: set[str] = set()
-    for interface in (*policy.gateway.lan, *(uplink.interface for uplink in policy.uplinks)):
-        if interface in seen or interface == "lo":
-            raise LabError(
-                f"interface {interface}: the lab needs one interface for each LAN and each uplink"
-            )
-        seen.add(interface)
 
 
 def _uplink(uplink: Uplink, before: list[UplinkAddresses]) -> UplinkAddresses:

@@ -30,7 +30,7 @@ _HEADER = struct.Struct("=IIIHHII")
 class Ring:
     """Packets that arrive at one interface; those that leave by it are not seen."""
 
-    def __init__(self, namespace: Namespace, interface: str, frames: int = 32768) -> None:
+    def __init__(self, namespace: Namespace, interface: str, frames: int = 65536) -> None:
         with namespace.enter():
             # Protocol 0: hears nothing before the ring is there.
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
