@@ -1,0 +1,185 @@
+"""`nfq-classifier replay` as a person or a script runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from capture_files import (
+    RAW,
+    SYN,
+    Captured,
+    at,
+    enhanced,
+    ethernet,
+    interface,
+    ipv4,
+    pcap,
+    section,
+    tcp,
+    udp,
+)
+
+IN, OUT = "192.168.1.2", "198.51.100.7"
+ARP = Captured(1, bytes(12) + b"\x08\x06" + bytes(28))
+
+
+def nfq_classifier(*arguments, data=None):
+    return subprocess.run(
+        [sys.executable, "-m", "classifier", "replay", *arguments],
+        input=data,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def capture(write):
+    frames = [
+        Captured(1_500_000_000_250_000_000, ethernet(ipv4(IN, OUT, 6, tcp(1000, 443, SYN)))),
+        ARP,
+        Captured(3, ethernet(ipv4(IN, OUT, 17, udp(1001, 53, b"x" * 8)))),
+        Captured(4, ethernet(ipv4(OUT, IN, 17, udp(53, 1001)))),
+        Captured(5, ethernet(ipv4(IN, "10.0.0.1", 50, bytes(8)))),
+        Captured(6, ethernet(ipv4(IN, OUT, 6, tcp(1, 2, 0)))),
+        Captured(7, ethernet(b"\x40" + bytes(30))),
+    ]
+    return write(pcap(frames))
+
+
+def test_json_has_exactly_the_promised_keys(policy_file, capture):
+    done = nfq_classifier(policy_file, capture, "--json", "--seed", "1")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout) == {
+        "packets": 7,
+        "flows": 3,
+        "malformed": 1,
+        "uplinks": {
+            "a": {"flows": 1, "packets": 1, "bytes": 40, "share": 0.5},
+            "b": {"flows": 1, "packets": 2, "bytes": 64, "share": 0.5},
+        },
+        "direct": {"flows": 1, "packets": 1, "bytes": 28},
+        "rules": [
+            {"name": "home", "flows": 1},
+            {"name": "no mail", "flows": 0},
+            {"name": "rest", "flows": 2},
+        ],
+        "dropped": {"flows": 0, "packets": 0, "bytes": 0},
+        "inbound": {"flows": 0, "packets": 0, "bytes": 0},
+        "untracked": 1,
+        "without_ip": 1,
+    }
+
+
+def test_flows_are_json_lines_in_order_of_start(policy_file, capture):
+    done = nfq_classifier(policy_file, capture, "--flows", "--seed", "1")
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[0] == {
+        "time": 1500000000.25, "protocol": "tcp", "src": IN, "sport": 1000, "dst": OUT,
+        "dport": 443, "uplink": "a", "rule": "rest", "reason": "nth", "packets": 1, "bytes": 40,
+    }  # fmt: skip
+    assert lines[2] == {
+        "time": 0.0, "protocol": "esp", "src": IN, "sport": None, "dst": "10.0.0.1",
+        "dport": None, "uplink": None, "rule": "home", "reason": "direct", "packets": 1,
+        "bytes": 28,
+    }  # fmt: skip
+    assert [(line["uplink"], line["packets"]) for line in lines] == [("a", 1), ("b", 2), (None, 1)]
+
+
+def test_people_get_aligned_text(policy_file, capture):
+    done = nfq_classifier(policy_file, capture, "--seed", "1")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == (
+        "packets     7\n"
+        "flows       3\n"
+        "malformed   1\n"
+        "untracked   1\n"
+        "without IP  1\n"
+        "\n"
+        "uplink    flows   share  packets  bytes\n"
+        "a             1  50.00%        1     40\n"
+        "b             1  50.00%        2     64\n"
+        "(direct)      1                1     28\n"
+        "\n"
+        "rule     flows\n"
+        "home         1\n"
+        "no mail      0\n"
+        "rest         2\n"
+    )
+
+
+def test_a_pipe_is_read_as_a_file_is(policy_file):
+    data = section() + interface(RAW)
+    data += b"".join(enhanced(ipv4(IN, OUT, 17, udp(n, 53)), n) for n in range(1, 5001))
+    done = nfq_classifier(policy_file, "-", "--json", data=data)
+    assert done.returncode == 0
+    summary = json.loads(done.stdout)
+    assert (summary["packets"], summary["flows"]) == (5000, 5000)
+
+
+def test_a_broken_capture_still_gets_its_summary(policy_file, write):
+    data = pcap([at(n, ipv4(IN, OUT, 17, udp(n, 53))) for n in range(10)], link=RAW)
+    path = write(data[:-5])
+    done = nfq_classifier(policy_file, path, "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["packets"] == 9
+    assert done.stderr.decode().startswith(f"nfq-classifier: {path}: packet 10, byte ")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_lan_and_in_interface_are_taken(policy_file, capture):
+    done = nfq_classifier(
+        policy_file, capture, "--json", "--lan", "10.0.0.0/8", "--lan", "198.51.100.0/24",
+        "--in-interface", "lan0",
+    )  # fmt: skip
+    summary = json.loads(done.stdout)
+    assert (summary["flows"], summary["inbound"]["flows"]) == (0, 3)
+    done = nfq_classifier(policy_file, capture, "--lan", "192.168.0.0/16")
+    assert b"(inbound)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--lan", "10.0.0.1/8"), ("--json", "--flows"), ("--seed", "x")]
+)
+def test_a_wrong_option_is_wrong_usage(policy_file, capture, arguments):
+    done = nfq_classifier(policy_file, capture, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"nfq-classifier: ")
+    assert done.stdout == b""
+
+
+def test_no_capture_is_wrong_usage_and_no_such_capture_a_failure(policy_file):
+    assert nfq_classifier(policy_file).returncode == 2
+    done = nfq_classifier(policy_file, "/nonexistent.pcap")
+    assert done.returncode == 1
+    assert b"/nonexistent.pcap: packet 1, byte 0: No such file" in done.stderr
+
+
+def test_nothing_is_loaded_that_a_laptop_may_lack(policy_file, capture):
+    program = (
+        "import sys; from classifier.commands import main; main(sys.argv[1:]); "
+        "lacking = {'pyroute2', 'scapy', 'netfilterqueue'}; "
+        "assert not lacking & {name.split('.')[0] for name in sys.modules}"
+    )
+    command = [sys.executable, "-c", program, "replay", policy_file, capture]
+    done = subprocess.run(command, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_terminal_gets_progress_and_the_same_summary(policy_file, capture):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "classifier", "replay", policy_file, capture, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.close(theirs)
+        output, _ = process.communicate(timeout=60)
+    shown = os.read(ours, 65536)
+    os.close(ours)
+    assert process.returncode == 0
+    assert json.loads(output)["packets"] == 7
+    assert Path(capture).name.encode() in shown.replace(b"\r\n", b"")
