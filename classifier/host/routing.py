@@ -68,10 +68,12 @@ def rules(policy: Policy, facts: HostFacts, family: Family) -> Iterator[RoutingR
     for uplink in uplinks:
         mark = (policy.mark(uplink), mask)
         yield RoutingRule(family, MARK_PRIORITY, table_of(uplink), mark=mark)
-    yield from bound
-    # An uplink without a route: unreachable, rather than by another uplink with a wrong address.
+    # An uplink without a route: unreachable, rather than by another uplink. Before the rules for
+    # bound sockets, because a packet of the gateway itself has the source address of the uplink
+    # that it would have left by unmarked.
     for uplink in uplinks:
         yield RoutingRule(family, GUARD_PRIORITY, None, mark=(policy.mark(uplink), mask))
+    yield from bound
 
 
 def _bound(uplink: Uplink, facts: HostFacts, family: Family) -> Iterator[RoutingRule]:

@@ -51,8 +51,8 @@ def test_rules_routes_and_chains_are_there_as_planned(host: Namespace, variant: 
     rules = [f"{rule}".replace("protocol 78", "proto 78") for rule in plan.rules]
     shown = "\n".join(there["ip rule"] + there["ip -6 rule"])
     assert shown.count("proto 78") == len(rules)
-    assert "20802:\tfrom 10.1.0.1 lookup 20802 proto 78" in shown
-    assert "20803:\tfrom all fwmark 0x200/0x3f00 unreachable proto 78" in shown
+    assert "20803:\tfrom 10.1.0.1 lookup 20802 proto 78" in shown
+    assert "20802:\tfrom all fwmark 0x200/0x3f00 unreachable proto 78" in shown
     routes = there["ip route show table all"]
     assert "default via 10.0.0.2 dev eth0 table 20801 proto 78 " in routes
     assert "default via 10.9.0.2 dev eth1 table 20802 proto 78 onlink " in routes
