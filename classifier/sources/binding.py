@@ -54,9 +54,10 @@ def bind(number: int, settings: QueueSettings) -> Binding:
     # queue to that socket: each try has a socket of its own.
     tries = dict.fromkeys((wanted, wanted & ~UID_GID, wanted & FAIL_OPEN, 0))
     for flags in tries:
-        opened = _open(number)
-        buffer = enlarge(opened)
-        code = _bind(opened, number, settings.length, flags)
+        try:
+            opened, buffer, code = _try(number, settings.length, flags)
+        except OSError as error:
+            raise QueueError(f"cannot bind queue {number}: {error}") from error
         if code == 0:
             return Binding(opened, number, flags, buffer)
         opened.close()
@@ -101,13 +102,20 @@ def _flags(settings: QueueSettings) -> int:
     )  # fmt: skip
 
 
-def _open(number: int) -> socket.socket:
+def _try(number: int, length: int, flags: int) -> tuple[socket.socket, int, int]:
+    """The socket, its buffer in bytes, and the errno that the kernel answered, 0 if it is bound."""
+    opened = _open()
     try:
-        opened = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
-        )
-    except OSError as error:
-        raise QueueError(f"cannot bind queue {number}: no netfilter netlink: {error}") from error
+        return opened, enlarge(opened), _bind(opened, number, length, flags)
+    except OSError:
+        opened.close()
+        raise
+
+
+def _open() -> socket.socket:
+    opened = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+    )
     # One overrun would otherwise refuse every packet until the buffer is empty.
     opened.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
     # Errors come without a copy of what they are about, which nothing here reads.

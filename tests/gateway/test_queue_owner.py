@@ -8,10 +8,16 @@ import subprocess
 import sys
 
 import pytest
+from queued import Backend, both_backends
+from queued import bound as queue_bound
 
+from classifier import policy
+from classifier.classifier import Classifier
+from classifier.engine import Engine
 from classifier.errors import QueueError
 from classifier.lab.namespace import Namespace
 from classifier.sources.binding import Binding, bind
+from classifier.sources.netfilterqueue import LibraryQueue
 from classifier.sources.queue import QueueSettings
 
 pytestmark = pytest.mark.gateway
@@ -20,11 +26,17 @@ NUMBER = 7
 NETLINK_NETFILTER = 12
 HOLD = f"""
 from classifier.sources.binding import bind
+from classifier.sources.netfilterqueue import LibraryQueue
 from classifier.sources.queue import QueueSettings
 held = bind({NUMBER}, QueueSettings())
 print("bound", flush=True)
 input()
 """
+
+
+def engine_of_no_rules() -> Engine:
+    uplinks = (policy.Uplink("wired", 1, "eth0"),)
+    return Classifier(policy.Policy(policy.Gateway(), policy.Queue(), uplinks), seed=7).engine
 
 
 def bound(host: Namespace) -> Binding:
@@ -73,3 +85,22 @@ def test_missing_right_is_told_from_a_queue_that_is_taken(host: Namespace) -> No
 def test_queue_of_another_namespace_is_free_here(host: Namespace) -> None:
     with bound(host).socket, Namespace.create("other") as other, bound(other).socket:
         pass
+
+
+@both_backends
+def test_second_reader_is_told_of_the_first_by_either_backend(
+    host: Namespace, backend: Backend
+) -> None:
+    by = engine_of_no_rules()
+    held = queue_bound(host, backend, by)
+    with pytest.raises(QueueError, match=rf"bound by process {os.getpid()} \("):
+        queue_bound(host, backend, by)
+    held.close()
+
+
+def test_backend_that_is_not_installed_names_what_to_install(
+    host: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "netfilterqueue", None)  # as if it were not installed
+    with pytest.raises(QueueError, match=r"pip install 'nfq-classifier\[netfilterqueue\]'"):
+        queue_bound(host, LibraryQueue, engine_of_no_rules())

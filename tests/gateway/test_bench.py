@@ -1,0 +1,22 @@
+"""The bench itself: every contender answers every packet, or it says so."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_drain_measures_all_contenders() -> None:
+    """It counts on both ends and fails when a packet is missing, so that it ends is the proof."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench", "drain", "--rounds", "1", "--packets", "600", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert ran.returncode == 0, ran.stderr
+    (result,) = json.loads(ran.stdout)
+    assert [row["name"] for row in result["rows"]] == ["ours", "batch", "single", "callback"]
+    assert all(row["cpu"] > 0 and row["ratio_cpu"] > 0 for row in result["rows"])
