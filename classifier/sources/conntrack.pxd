@@ -104,12 +104,12 @@ cdef extern from *:
     enum { IV = 10, IG = 11 };
     static const uint8_t nfqc_tcp_next[2][6][10] = {
       { { 1, 1, IG, IG, IG, IG, IG, 1, 1, 9 },           /* syn */
-        { IV, IV, IG, IG, IG, IG, IG, IG, IG, 2 },       /* syn-ack */
+        { IV, IV, 2, IV, IV, IV, IV, IV, IV, 2 },        /* syn-ack */
         { IV, IV, 4, 4, 6, 6, 6, 7, 8, IV },             /* fin */
         { 3, IV, 3, 3, 5, 5, 7, 7, 8, IV },              /* ack */
         { IV, 8, 8, 8, 8, 8, 8, 8, 8, 8 },               /* rst */
         { IV, IV, IV, IV, IV, IV, IV, IV, IV, IV } },
-      { { IV, 9, IV, IV, IV, IV, IV, IV, IV, 9 },
+      { { IV, 9, IV, IV, IV, IV, IV, 1, IV, 9 },
         { IV, 2, IG, IG, IG, IG, IG, IG, IG, 2 },
         { IV, IV, 4, 4, 6, 6, 6, 7, 8, IV },
         { IV, IG, 2, 3, 5, 5, 7, 7, 8, IG },
@@ -299,7 +299,9 @@ cdef inline Standing sctp_packet(Flow* flow, const Segment* segment) noexcept no
             # Out of the blue (RFC 9260, 8.4): these start nothing, nor do DATA and the like.
             if row == 0 or kind == 6 or kind == 11 or kind == 14:
                 return INVALID
-            if kind == 1 and big32(segment.header + 4) != 0:
+            # Shutdown ack and heartbeats may have any tag. INIT has none; nothing else fits the
+            # tag that no INIT has told.
+            if kind not in (4, 5, 8) and big32(segment.header + 4) != 0:
                 return INVALID
         if row:
             restarted = kind == 1 and state == 1

@@ -1,7 +1,7 @@
 """Connection tracking in plain Python: dictionaries and strings, nothing shared with the product.
 
-States of TCP by letter: n none, s SYN sent, r SYN received, e established, f FIN wait, c close wait,
-l last ACK, t time wait, x closed, S simultaneous open; `-` is invalid, `.` ignored.
+States of TCP by letter: n none, s SYN sent, r SYN received, e established, f FIN wait, c close
+wait, l last ACK, t time wait, x closed, S simultaneous open; `-` is invalid, `.` ignored.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ STATES = "nsrefcltxS"
 #          to:  n s r e f c l t x S
 NEXT = {
     ("syn", 0): "ss.....ssS",
-    ("synack", 0): "--.......r",
+    ("synack", 0): "--r------r",
     ("fin", 0): "--fflllt" + "x-",
     ("ack", 0): "e-eecctt" + "x-",
     ("rst", 0): "-xxxxxxxxx",
-    ("syn", 1): "-S-------S",
+    ("syn", 1): "-S-----s-S",
     ("synack", 1): "-r.......r",
     ("fin", 1): "--fflllt" + "x-",
     ("ack", 1): "-.recctt" + "x.",
