@@ -57,8 +57,8 @@ def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
     return True
 
 
-def processes(word: str) -> list[int]:
-    """Processes that have this word on their command line, but for this one."""
+def processes(*words: str) -> list[int]:
+    """Processes that have all these on their command lines, but for this one."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
@@ -66,7 +66,7 @@ def processes(word: str) -> list[int]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if word.encode() in line:
+            if all(word.encode() in line for word in words):
                 found.append(int(entry.name))
     return found
 
@@ -191,8 +191,7 @@ def test_a_lab_that_is_interrupted_leaves_nothing_behind(
     process = host.popen(
         [*LAB, str(config), "--flows", "30000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    # The lab itself and the service in it.
-    assert eventually(lambda: len(processes(config.name)) == 2)
+    assert eventually(lambda: processes(config.name, "\0run\0") != []), "the service in the lab"
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == (130 if number == signal.SIGINT else -number), errors
