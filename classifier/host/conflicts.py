@@ -89,7 +89,7 @@ def saved_conflicts(variant: Variant, saved: xtables.Saved, ours: int) -> Iterat
             if xtables.is_ours(name):
                 continue
             for rule in rules:
-                match = _SETS_MARK.search(rule)
+                match = _SETS_MARK.search(xtables.unquoted(rule))
                 bits = int(match[1] or match[2], 16) & ours if match else 0
                 if bits:
                     what = f'{program} -t {table} rule "-A {name} {rule}"'

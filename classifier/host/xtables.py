@@ -22,6 +22,7 @@ from classifier.host.state import CHAIN_PREFIX, FOUND_CHAIN, Chain, Family, Fire
 
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
 _LOCK = Path("/run/xtables.lock")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _TARGET = re.compile(r"(?:^| )(?:-j|-g) (\S+)")
 
 TableChains = Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -62,8 +63,13 @@ def is_ours(chain: str) -> bool:
 
 def target(rule: str) -> str | None:
     """The chain or target that a rule goes to."""
-    match = _TARGET.search(rule)
+    match = _TARGET.search(unquoted(rule))
     return match[1] if match else None
+
+
+def unquoted(rule: str) -> str:
+    """The rule without comments and other strings, which may look like a part of it."""
+    return _QUOTED.sub('""', rule)
 
 
 def program(variant: Variant, family: Family, tool: str) -> str | None:
