@@ -17,6 +17,7 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from classifier.host import found, sysctls, xtables
+from classifier.host.kernel import gateway_of
 from classifier.host.state import MAIN_TABLE, Family, Variant
 
 _AF: Mapping[Family, int] = {4: 2, 6: 10}  # AF_INET, AF_INET6 in <linux/socket.h>
@@ -123,7 +124,9 @@ def _main_routes(netlink: IPRoute, family: Family) -> list[Any]:
     return [
         route
         for route in netlink.get_routes(family=_AF[family], table=MAIN_TABLE)
-        if route["type"] == _UNICAST and route.get_attr("RTA_TABLE") == MAIN_TABLE
+        if route["family"] == _AF[family]
+        and route["type"] == _UNICAST
+        and route.get_attr("RTA_TABLE") == MAIN_TABLE
     ]
 
 
@@ -142,15 +145,8 @@ def _defaults(route: Any, names: Mapping[int, str]) -> list[DefaultRoute]:
 def _paths(route: Any) -> list[tuple[int, str | None]]:
     multipath = route.get_attr("RTA_MULTIPATH")
     if multipath is None:
-        return [(route.get_attr("RTA_OIF"), _gateway(route))]
-    return [(hop["oif"], _gateway(hop)) for hop in multipath]
-
-
-def _gateway(hop: Any) -> str | None:
-    gateway = hop.get_attr("RTA_GATEWAY")
-    if gateway is None and (via := hop.get_attr("RTA_VIA")):
-        gateway = via.get("addr")  # an IPv4 route by an IPv6 neighbour (RFC 8950)
-    return str(gateway) if gateway is not None else None
+        return [(route.get_attr("RTA_OIF"), gateway_of(route))]
+    return [(hop["oif"], gateway_of(hop)) for hop in multipath]
 
 
 def _connected(route: Any, names: Mapping[int, str]) -> list[Connected]:

@@ -7,6 +7,7 @@ program wrote it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,6 @@ _TO_TABLE, _UNREACHABLE = 1, 7  # FR_ACT_* in <linux/fib_rules.h>
 _INVERT = 2  # FIB_RULE_INVERT
 _ONLINK = 4  # RTNH_F_ONLINK in <linux/rtnetlink.h>
 _NOT_SUPPRESSED = 0xFFFFFFFF
-_FILE_EXISTS, _NO_ENTRY, _NO_PROCESS = 17, 2, 3
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Kernel:
         self._netlink.close()
 
     def rules(self, family: Family) -> list[KernelRule]:
-        """All routing rules but the kernel's own for the local table."""
+        """All of a family; none where the kernel has no IPv6."""
         return [
             KernelRule(_rule(m), m.get_attr("FRA_PROTOCOL") or 0, _rule_request(m))
-            for m in self._netlink.get_rules(family=_AF[family])
+            for m in self._dump("get_rules", family)
         ]
 
     def our_rules(self) -> list[KernelRule]:
@@ -81,7 +81,7 @@ class Kernel:
     def routes(self, family: Family) -> Iterator[KernelRoute]:
         """Every route that is of ours or in one of the tables that are ours to use."""
         names = {m["index"]: m.get_attr("IFLA_IFNAME") for m in self._netlink.get_links()}
-        for message in self._netlink.get_routes(family=_AF[family]):
+        for message in self._dump("get_routes", family):
             table = message.get_attr("RTA_TABLE") or message["table"]
             if message["proto"] == PROTOCOL or TABLE_BASE <= table < TABLE_BASE + 256:
                 yield _route(message, names)
@@ -110,14 +110,24 @@ class Kernel:
     def delete_route(self, there: KernelRoute) -> None:
         self._do(f"ip -{there.route.family} route del {there}", "route", "del", there.message)
 
+    def _dump(self, method: str, family: Family) -> Iterator[Any]:
+        try:
+            # A kernel without IPv6 answers some of these with what it has of other families.
+            for message in getattr(self._netlink, method)(family=_AF[family]):
+                if message["family"] == _AF[family]:
+                    yield message
+        except NetlinkError as error:
+            if error.code not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+                raise HostError(f"IPv{family} {method}: {error.args[1]}") from error
+
     def _do(self, what: str, kind: str, command: str, request: Mapping[str, Any]) -> None:
         try:
             getattr(self._netlink, kind)(command, **request)
         except NetlinkError as error:
             # Somebody did the very same meanwhile; the kernel drops routes of a link that fails.
-            if command == "add" and error.code == _FILE_EXISTS:
+            if command == "add" and error.code == errno.EEXIST:
                 return
-            if command == "del" and error.code in (_NO_ENTRY, _NO_PROCESS):
+            if command == "del" and error.code in (errno.ENOENT, errno.ESRCH):
                 return
             raise HostError(f"{what}: {error.args[1]}") from error
 
@@ -132,13 +142,23 @@ class Kernel:
             "table": route.table,
             "proto": PROTOCOL,
         }
-        if route.gateway is not None:
+        if route.gateway is not None and route.family == 4 and ":" in route.gateway:
+            request["via"] = {"family": _AF[6], "addr": route.gateway}
+        elif route.gateway is not None:
             request["gateway"] = route.gateway
         elif route.family == 4:
             request["scope"] = "link"
         if route.onlink:
             request["flags"] = ["onlink"]
         return request
+
+
+def gateway_of(hop: Any) -> str | None:
+    """The gateway of a route or of one of its paths; of IPv4 it may be IPv6 (RFC 8950)."""
+    gateway = hop.get_attr("RTA_GATEWAY")
+    if gateway is None and (via := hop.get_attr("RTA_VIA")):
+        gateway = via["addr"]
+    return str(gateway) if gateway is not None else None
 
 
 def _rule(message: Any) -> RoutingRule:
@@ -201,7 +221,7 @@ def _route(message: Any, names: Mapping[int, str]) -> KernelRoute:
         family=family,
         table=message.get_attr("RTA_TABLE") or message["table"],
         interface=names.get(message.get_attr("RTA_OIF"), "?"),
-        gateway=message.get_attr("RTA_GATEWAY"),
+        gateway=gateway_of(message),
         onlink=bool(message["flags"] & _ONLINK),
     )
     destination = f"{message.get_attr('RTA_DST')}/{length}" if length else "default"

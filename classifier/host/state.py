@@ -55,7 +55,8 @@ class Route:
     """The gateway is in none of the interface's networks."""
 
     def __str__(self) -> str:
-        via = f" via {self.gateway}" if self.gateway else ""
+        other = "inet6 " if self.family == 4 and ":" in (self.gateway or "") else ""
+        via = f" via {other}{self.gateway}" if self.gateway else ""
         onlink = " onlink" if self.onlink else ""
         return f"default{via} dev {self.interface} table {self.table} proto {PROTOCOL}{onlink}"
 

@@ -22,6 +22,8 @@ from classifier.host.state import CHAIN_PREFIX, FOUND_CHAIN, Chain, Family, Fire
 
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
 _LOCK = Path("/run/xtables.lock")
+_LOCK_SECONDS = "10"
+"""How long another program may hold the lock of the legacy variant."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _TARGET = re.compile(r"(?:^| )(?:-j|-g) (\S+)")
 
@@ -135,7 +137,7 @@ def restore(variant: Variant, family: Family, text: str) -> None:
     if path is None:
         raise HostError(f"iptables-{variant}-restore for IPv{family} is not installed")
     try:
-        _run([path, "--noflush"], text)
+        _run([path, "--noflush", "-w", _LOCK_SECONDS], text)
     except HostError as error:
         raise HostError(f"{error}{_line_of(str(error), text)}") from error
 

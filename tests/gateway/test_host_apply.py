@@ -24,6 +24,7 @@ from host_snapshots import (
 
 from classifier.errors import HostError
 from classifier.host.apply import apply
+from classifier.host.remove import remove
 from classifier.host.state import Chain, Firewall, HostPlan, Route, Sysctl, Variant
 from classifier.lab.namespace import Namespace
 
@@ -126,6 +127,22 @@ def test_a_gateway_that_has_changed_is_replaced(host: Namespace) -> None:
     apply_in(host, planned(host, policy(moved)))
     routes = host.run(["ip", "route", "show", "table", "20801"]).stdout
     assert routes.split() == ["default", "via", "10.0.0.3", "dev", "eth0", "proto", "78"]
+
+
+def test_an_ipv4_gateway_may_be_an_ipv6_neighbour(host: Namespace) -> None:
+    shell(host, "ip -4 route replace default via inet6 fe80::2 dev eth0")
+    before = snapshot(host)
+    auto = policy(dataclasses.replace(WIRED, gateway="auto"))
+    plan = planned(host, auto)
+    apply_in(host, plan)
+    routes = host.run(["ip", "route", "show", "table", "20801"]).stdout
+    assert routes.startswith("default via inet6 fe80::2 dev eth0 proto 78")
+    there = snapshot(host)
+    apply_in(host, planned(host, auto))
+    assert snapshot(host) == there
+    with host.enter():
+        remove()
+    assert snapshot(host) == before
 
 
 def test_chains_that_an_older_version_left_are_gone_and_jumps_are_there_once(
