@@ -1,6 +1,8 @@
 # Capture files, read as a stream of IP packets.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from classifier.sources.pcapng cimport BlockKind, Interface
+
 cdef enum:
     READ_END = 0
     READ_FAILED = -1         # CaptureReader.failure() says why
@@ -12,15 +14,6 @@ cdef struct Frame:
     uint32_t length       # bytes the packet had from the IP header on before the capture cut it
     uint8_t version       # the IP version that the link layer names; 0: it names none
     int64_t time          # nanoseconds since 1970
-
-cdef struct Interface:
-    # One capture interface of a pcapng section; a pcap file has exactly one.
-    uint32_t link
-    uint32_t snaplen         # 0: no limit
-    uint64_t scale           # nanoseconds per tick where a tick is that long, else 0
-    uint64_t divisor         # ticks per nanosecond where a tick is shorter; 0: too short to count
-    int binary               # a tick is 2**-binary seconds; -1: it is a power of ten, see above
-    int64_t offset           # seconds to add
 
 cdef class CaptureReader:
     cdef int descriptor
@@ -57,10 +50,11 @@ cdef class CaptureReader:
     cdef int _block(self, Frame* frame, bint filled) noexcept nogil
     cdef int _pass_over(self, bint filled) noexcept nogil
     cdef int _section(self, const uint8_t* head) noexcept nogil
-    cdef int _describe(self, const uint8_t* body, uint32_t size) noexcept nogil
+    cdef int _interface(self, const uint8_t* body, uint32_t size) noexcept nogil
     cdef int _packet_block(
-        self, Frame* frame, uint32_t kind, const uint8_t* body, uint32_t size
+        self, Frame* frame, BlockKind kind, const uint8_t* body, uint32_t size
     ) noexcept nogil
+    cdef int _refuse_link(self, uint64_t at, uint32_t link) noexcept nogil
     cdef void _frame(
         self, Frame* frame, uint32_t link, const uint8_t* data, uint32_t size, uint32_t length
     ) noexcept nogil

@@ -30,6 +30,37 @@ cdef inline bint link_known(uint32_t link) noexcept nogil:
     )
 
 
+# The name of a link type that captures often have and that carries no IP we could find, for messages.
+cdef inline const char* link_name(uint32_t link) noexcept nogil:
+    if link == 9:
+        return " (PPP)"
+    if link == 50:
+        return " (PPP_HDLC)"
+    if link == 51:
+        return " (PPP_ETHER)"
+    if link == 105:
+        return " (IEEE802_11)"
+    if link == 119:
+        return " (IEEE802_11_PRISM)"
+    if link == 127:
+        return " (IEEE802_11_RADIOTAP)"
+    if link == 187:
+        return " (BLUETOOTH_HCI_H4)"
+    if link == 189 or link == 220:
+        return " (USB_LINUX)"
+    if link == 195:
+        return " (IEEE802_15_4)"
+    if link == 227:
+        return " (CAN_SOCKETCAN)"
+    if link == 239:
+        return " (NFLOG)"
+    if link == 249:
+        return " (USBPCAP)"
+    if link == 253:
+        return " (NETLINK)"
+    return ""
+
+
 # The IP version carried by an EtherType, after any tags; moves `offset` to the IP header.
 cdef inline uint8_t ether_payload(
     uint16_t ether_type, const uint8_t* data, uint32_t size, uint32_t* offset

@@ -21,32 +21,20 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove, memset
 from posix.unistd cimport read as read_descriptor
 
-from classifier.sources.link cimport NOT_IP, find_ip, link_known
-from classifier.sources.octets cimport load16, load32, load64
-
-cdef extern from *:
-    """
-    /* Ticks of a pcapng interface as nanoseconds since 1970, at most what 64 bits hold. */
-    static inline int64_t nfqc_nanoseconds(
-        uint64_t ticks, uint64_t scale, uint64_t divisor, int binary, int64_t offset)
-    {
-        unsigned __int128 since;
-        __int128 time;
-        if (binary >= 0)
-            since = ((unsigned __int128)ticks * 1000000000u) >> binary;
-        else if (scale)
-            since = (unsigned __int128)ticks * scale;
-        else
-            since = divisor ? ticks / divisor : 0;
-        time = (__int128)since + (__int128)offset * 1000000000;
-        if (time > INT64_MAX)
-            return INT64_MAX;
-        return time < INT64_MIN ? INT64_MIN : (int64_t)time;
-    }
-    """
-    int64_t nanoseconds "nfqc_nanoseconds"(
-        uint64_t ticks, uint64_t scale, uint64_t divisor, int binary, int64_t offset
-    ) noexcept nogil
+from classifier.sources.link cimport NOT_IP, find_ip, link_known, link_name
+from classifier.sources.octets cimport load16, load32
+from classifier.sources.pcapng cimport (
+    ENHANCED_PACKET_BLOCK,
+    INTERFACE_BLOCK,
+    OLD_PACKET_BLOCK,
+    SECTION_BLOCK,
+    SIMPLE_PACKET_BLOCK,
+    Fault,
+    Interface,
+    PacketBlock,
+    describe_interface,
+    open_packet,
+)
 
 cdef enum:
     # Small enough to stay in the second-level cache from the read to the parser.
@@ -84,33 +72,9 @@ cdef enum Step:
     NO_PACKET = 2      # a block without a packet: go on
     BUFFER_IN_USE = 3  # more bytes are wanted, but frames that were handed out point to these
 
-cdef enum Block:
-    INTERFACE_BLOCK = 1
-    OLD_PACKET_BLOCK = 2
-    SIMPLE_PACKET_BLOCK = 3
-    ENHANCED_PACKET_BLOCK = 6
-    SECTION_BLOCK = 0x0A0D0D0A
-
 
 cdef bint _pcap_magic(uint32_t magic) noexcept nogil:
     return magic == MICROSECONDS or magic == NANOSECONDS or magic == LONG_RECORDS
-
-
-cdef const char* _link_name(uint32_t link) noexcept nogil:
-    if link == 9: return " (PPP)"
-    if link == 50: return " (PPP_HDLC)"
-    if link == 51: return " (PPP_ETHER)"
-    if link == 105: return " (IEEE802_11)"
-    if link == 119: return " (IEEE802_11_PRISM)"
-    if link == 127: return " (IEEE802_11_RADIOTAP)"
-    if link == 187: return " (BLUETOOTH_HCI_H4)"
-    if link == 189 or link == 220: return " (USB_LINUX)"
-    if link == 195: return " (IEEE802_15_4)"
-    if link == 227: return " (CAN_SOCKETCAN)"
-    if link == 239: return " (NFLOG)"
-    if link == 249: return " (USBPCAP)"
-    if link == 253: return " (NETLINK)"
-    return ""
 
 
 cdef class CaptureReader:
@@ -300,9 +264,7 @@ cdef class CaptureReader:
                      <unsigned int>major, <unsigned int>minor)
             return self._fail(4, self.reason)
         if not link_known(link):
-            snprintf(self.reason, sizeof(self.reason), "link type %u%s is not one that can be read",
-                     link, _link_name(link))
-            return self._fail(20, self.reason)
+            return self._refuse_link(20, link)
         if major == 543 or minor < 3:
             self.lengths = ORIGINAL_FIRST
         else:
@@ -425,9 +387,9 @@ cdef class CaptureReader:
                 self.base + self.begin + length - 4, "the two lengths of the block are not the same"
             )
         if kind == INTERFACE_BLOCK:
-            step = self._describe(head + 8, length - 12)
+            step = self._interface(head + 8, length - 12)
         else:
-            step = self._packet_block(frame, kind, head + 8, length - 12)
+            step = self._packet_block(frame, <BlockKind>kind, head + 8, length - 12)
         if step > 0:
             self.begin += length
         return step
@@ -493,15 +455,11 @@ cdef class CaptureReader:
         self.begin += 16
         return NO_PACKET
 
-    # An interface description: its link type, and how its timestamps count.
-    cdef int _describe(self, const uint8_t* body, uint32_t size) noexcept nogil:
+    cdef int _interface(self, const uint8_t* body, uint32_t size) noexcept nogil:
         cdef uint64_t at = self.base + <uint64_t>(body - self.buffer)
         cdef Interface* grown
-        cdef Interface* interface
-        cdef uint32_t position = 8, code, length, room, exponent
-        cdef uint64_t power = 1
-        if size < 8:
-            return self._fail(at, "the description of an interface is too short")
+        cdef Fault fault
+        cdef uint32_t room
         if self.interface_count == self.interface_room:
             if self.interface_room >= MAX_INTERFACES:
                 return self._fail(at, "the section has more than 65536 interfaces")
@@ -511,91 +469,35 @@ cdef class CaptureReader:
                 return self._fail(at, "out of memory")
             self.interfaces = grown
             self.interface_room = room
-        interface = &self.interfaces[self.interface_count]
-        interface.link = load16(body, self.swap)
-        interface.snaplen = load32(body + 4, self.swap)
-        interface.scale = 1000
-        interface.divisor = 0
-        interface.binary = -1
-        interface.offset = 0
-        while position + 4 <= size:
-            code = load16(body + position, self.swap)
-            length = load16(body + position + 2, self.swap)
-            position += 4
-            if code == 0:
-                break
-            if length > size - position:
-                return self._fail(at + position - 2, "an option runs past the end of its block")
-            if code == 9 and length >= 1:     # if_tsresol
-                exponent = body[position] & 0x7F
-                if body[position] & 0x80:
-                    interface.binary = <int>exponent
-                else:
-                    interface.binary = -1
-                    interface.scale = interface.divisor = 0
-                    # Shorter than 10**-28 seconds: 64 bits do not reach one nanosecond.
-                    if exponent <= 28:
-                        for _ in range(exponent - 9 if exponent > 9 else 9 - exponent):
-                            power *= 10
-                        if exponent > 9:
-                            interface.divisor = power
-                        else:
-                            interface.scale = power
-                        power = 1
-            elif code == 14 and length >= 8:  # if_tsoffset, signed
-                interface.offset = <int64_t>load64(body + position, self.swap)
-            position += (length + 3) & ~3u
+        if not describe_interface(
+            &self.interfaces[self.interface_count], body, size, self.swap, &fault
+        ):
+            return self._fail(at + fault.at, fault.reason)
         self.interface_count += 1
         return NO_PACKET
 
     cdef int _packet_block(
-        self, Frame* frame, uint32_t kind, const uint8_t* body, uint32_t size
+        self, Frame* frame, BlockKind kind, const uint8_t* body, uint32_t size
     ) noexcept nogil:
         cdef uint64_t at = self.base + <uint64_t>(body - self.buffer)
-        cdef uint32_t head = 4 if kind == SIMPLE_PACKET_BLOCK else 20
-        cdef uint32_t number = 0, captured, original
-        cdef Interface* interface
-        if size < head:
-            return self._fail(at, "the packet block is too short for its own header")
-        if kind == ENHANCED_PACKET_BLOCK:
-            number = load32(body, self.swap)
-        elif kind == OLD_PACKET_BLOCK:
-            number = load16(body, self.swap)
-        if number >= self.interface_count:
-            snprintf(
-                self.reason, sizeof(self.reason),
-                "a packet of interface %u in a section that describes %u", number,
-                self.interface_count,
-            )
-            return self._fail(at, self.reason)
-        interface = &self.interfaces[number]
-        if not link_known(interface.link):
-            snprintf(self.reason, sizeof(self.reason), "link type %u%s is not one that can be read",
-                     interface.link, _link_name(interface.link))
-            return self._fail(at, self.reason)
-        if kind == SIMPLE_PACKET_BLOCK:
-            # No timestamp and no captured length: what the snapshot length and the block leave.
-            original = load32(body, self.swap)
-            captured = original
-            if interface.snaplen and captured > interface.snaplen:
-                captured = interface.snaplen
-            frame.time = self.last_time
-        else:
-            captured = load32(body + 12, self.swap)
-            original = load32(body + 16, self.swap)
-            frame.time = self.last_time = nanoseconds(
-                <uint64_t>load32(body + 4, self.swap) << 32 | load32(body + 8, self.swap),
-                interface.scale, interface.divisor, interface.binary, interface.offset,
-            )
-        if captured > size - head:
-            snprintf(
-                self.reason, sizeof(self.reason),
-                "a captured length of %u bytes in a block that has room for %u", captured,
-                size - head,
-            )
-            return self._fail(at + head - (4 if kind == SIMPLE_PACKET_BLOCK else 8), self.reason)
-        self._frame(frame, interface.link, body + head, captured, original)
+        cdef PacketBlock packet
+        cdef Fault fault
+        if not open_packet(
+            &packet, kind, body, size, self.swap, self.interfaces, self.interface_count, &fault
+        ):
+            return self._fail(at + fault.at, fault.reason)
+        if not link_known(packet.link):
+            return self._refuse_link(at, packet.link)
+        if packet.has_time:
+            self.last_time = packet.time
+        frame.time = self.last_time
+        self._frame(frame, packet.link, packet.data, packet.size, packet.length)
         return READ_ONE
+
+    cdef int _refuse_link(self, uint64_t at, uint32_t link) noexcept nogil:
+        snprintf(self.reason, sizeof(self.reason), "link type %u%s is not one that can be read",
+                 link, link_name(link))
+        return self._fail(at, self.reason)
 
     cdef void _frame(
         self, Frame* frame, uint32_t link, const uint8_t* data, uint32_t size, uint32_t length
