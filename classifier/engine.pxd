@@ -32,14 +32,10 @@ cdef struct Item:
     int64_t uid              # user id of the own flow's socket; -1: unknown
     Decision decision        # written by the engine
 
-cdef enum:
-    FLOW_WORDS = 5
-
 cdef struct Flow:
     # One packet between the passes of `decide`.
     Packet packet
-    uint64_t key[FLOW_WORDS]   # in-flight table: addresses, ports and protocol
-    uint64_t digest
+    uint64_t digest            # of addresses, ports and protocol
     int fault                  # what `parse` said
     bint matched               # `rule` and, for a balancer that needs it, `sticky` are known
     int32_t rule

@@ -1,56 +1,67 @@
 # Bounded hash tables with expiry, for sticky entries and for flows in flight.
 #
+# A table knows its keys by a 64-bit digest alone: it is keyed with a secret, so nobody can look for
+# two keys that share one, and by chance a key meets another's entry once in 2^64 / entries
+# look-ups (with a million entries: once in ten million million). Short slots are what makes the
+# tables fast: four in a cache line, so that a look-up is one access to memory.
+#
 # Open addressing with linear probing; a removal shifts the entries behind it back, so there are no
-# tombstones. A slot is a few words: first `life`, then the key, then what the user of the table
-# keeps there. `life` holds, from its highest bit down:
-#
-#     43 bits  expires: milliseconds; the entry is valid while now < expires
-#     12 bits  displacement: slots between the entry and its hash's own slot, so that shifting back
-#              needs no hash
-#      9 bits  tag: belongs to the user of the table
-#
-# An empty slot has life 0, so an entry must expire later than 0.
+# tombstones. A slot is `digest`, `life`, and in tables that want them two words more. `life` holds
+# the millisecond from which the entry is no longer valid, and below it the user's tag. It is never
+# 0 in an entry, and 0 in an empty slot.
 from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
 
 from classifier.hashing cimport reduce
 
 cdef enum:
-    EXPIRES_SHIFT = 21
-    TAG_MASK = 511
-    # Slots looked at by each insertion, for entries that have expired.
-    SWEPT_SLOTS = 8
+    TAG_BITS = 16
+    TAG_MASK = 0xFFFF
+    # Slots looked at by each insertion, for entries that have expired or have to go.
+    SWEPT_SLOTS = 6
+
+cdef struct Slot:
+    uint64_t digest
+    uint64_t life
 
 cdef struct Table:
-    uint64_t* slots
+    Slot* slots
+    void* allocation
     size_t slot_count
-    size_t slot_words
-    size_t key_words
+    int shift           # 0; 1 in a table with values, where every other slot is one
     size_t capacity     # most entries
     size_t entries      # entries there are, expired ones included until they are swept
     size_t hand         # slot where the next sweep begins
 
 
 cdef inline uint64_t latest() noexcept nogil:
-    # The last millisecond that `life` can hold, 278 years.
-    return (<uint64_t>1 << 43) - 1
+    # The last millisecond that an entry may expire at; 1,100 years. Leaves three bits of `life`.
+    return (<uint64_t>1 << (61 - TAG_BITS)) - 1
 
 
-cdef inline uint64_t expires(const uint64_t* entry) noexcept nogil:
-    return entry[0] >> EXPIRES_SHIFT
+cdef inline uint64_t expires(const Slot* entry) noexcept nogil:
+    return entry.life >> TAG_BITS
 
 
-cdef inline void set_expires(uint64_t* entry, uint64_t when) noexcept nogil:
-    when = min(when, latest())
-    entry[0] = (when << EXPIRES_SHIFT) | (entry[0] & ((<uint64_t>1 << EXPIRES_SHIFT) - 1))
+cdef inline uint64_t tag(const Slot* entry) noexcept nogil:
+    return entry.life & TAG_MASK
 
 
-cdef inline uint64_t tag(const uint64_t* entry) noexcept nogil:
-    return entry[0] & TAG_MASK
+cdef inline void set_life(Slot* entry, uint64_t when, uint64_t tag) noexcept nogil:
+    entry.life = (max(<uint64_t>1, min(when, latest())) << TAG_BITS) | tag
 
 
-cdef inline void set_tag(uint64_t* entry, uint64_t value) noexcept nogil:
-    entry[0] = (entry[0] & ~<uint64_t>TAG_MASK) | value
+cdef inline uint64_t* value(Slot* entry) noexcept nogil:
+    # Two words, in tables that have values.
+    return <uint64_t*>(entry + 1)
+
+
+cdef inline Slot* slot_at(const Table* table, size_t index) noexcept nogil:
+    return table.slots + (index << table.shift)
+
+
+cdef inline size_t after(const Table* table, size_t index) noexcept nogil:
+    return index + 1 if index + 1 < table.slot_count else 0
 
 
 cdef extern from *:
@@ -61,28 +72,35 @@ cdef extern from *:
 
 
 cdef inline void prefetch(const Table* table, uint64_t digest) noexcept nogil:
-    cdef const uint64_t* slot
-    slot = table.slots + reduce(digest, table.slot_count) * table.slot_words
+    # Most look-ups end within three slots.
+    cdef Slot* slot = slot_at(table, reduce(digest, table.slot_count))
     prefetch_line(slot)
-    prefetch_line(slot + table.slot_words - 1)
+    prefetch_line(slot + (<size_t>2 << table.shift))
 
 
-# Makes an empty table for `capacity` entries; -1 and MemoryError when there is no memory for it.
-cdef int create(Table* table, size_t capacity, size_t key_words, size_t value_words) except -1
+# The entry of a key, expired or not, or NULL.
+cdef inline Slot* find(const Table* table, uint64_t digest) noexcept nogil:
+    cdef size_t index = reduce(digest, table.slot_count)
+    cdef Slot* entry = slot_at(table, index)
+    while entry.life:
+        if entry.digest == digest:
+            return entry
+        index = after(table, index)
+        entry = slot_at(table, index)
+    return NULL
+
+
+# Makes an empty table for `capacity` entries; MemoryError when there is no memory for it.
+cdef int create(Table* table, size_t capacity, bint with_values) except -1
 cdef void destroy(Table* table) noexcept nogil
 
-# The entry of a key whose tag is `tag` under `tag_bits`, expired or not, or NULL.
-cdef uint64_t* find(
-    const Table* table, const uint64_t* key, uint64_t tag, uint64_t tag_bits, uint64_t digest
-) noexcept nogil
-
 # Makes room for one more, then an entry for a key that is not there. Never fails: when the table is
-# full, the entry that expires soonest among a few goes. The caller writes the words behind the key.
-cdef uint64_t* insert(
-    Table* table, const uint64_t* key, uint64_t tag, uint64_t digest, uint64_t when, uint64_t now
+# full, the entry that expires soonest among a few goes. The caller writes the value.
+cdef Slot* insert(
+    Table* table, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
 ) noexcept nogil
 
-cdef void remove(Table* table, uint64_t* entry) noexcept nogil
+cdef void remove(Table* table, Slot* entry) noexcept nogil
 
-# Removes all entries whose tag is `tag`.
+# Removes all entries with this tag.
 cdef void remove_tagged(Table* table, uint64_t tag) noexcept nogil

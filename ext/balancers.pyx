@@ -5,13 +5,14 @@ from libc.string cimport memset
 from classifier.hashing cimport siphash
 from classifier.methods cimport Share, begin_turns, drawn, next_turn, rendezvous
 from classifier.tables cimport (
-    create, destroy, expires, find, insert, remove, remove_tagged, set_expires, tag,
+    Slot, create, destroy, expires, find, insert, remove, remove_tagged, set_life, tag,
 )
 
 from classifier.policy import Sticky
 
 cdef enum:
-    # Of a sticky entry's tag: the uplink's id, and the family, which the key's words do not tell.
+    # Of a sticky entry's tag: the uplink's id, and the family, so that an uplink that goes down for
+    # one family is forgotten for that one only.
     UPLINK_BITS = 0xFF
     FAMILY_BIT = 0x100
 
@@ -44,7 +45,7 @@ cdef int compile_balancer(
     balancer.remembers = policy_balancer.sticky is not None and balancer.method != HASH
     if balancer.remembers:
         balancer.timeout = max(round(sticky.timeout * 1000), 1)
-        create(&balancer.sticky, sticky.size, STICKY_WORDS, 0)
+        create(&balancer.sticky, sticky.size, False)
     return 0
 
 
@@ -136,21 +137,23 @@ cdef void sticky_key(
     sticky.digest = siphash(key, sticky.words, STICKY_WORDS)
 
 
+cdef inline uint64_t sticky_digest(const StickyKey* sticky, int family) noexcept nogil:
+    # An IPv6 address with an IPv4 one inside has the same words as that.
+    return sticky.digest ^ <uint64_t>family
+
+
 cdef uint8_t remembered(
     Balancer* balancer, const StickyKey* sticky, int family, const uint8_t* usable, uint64_t now
 ) noexcept nogil:
-    cdef uint64_t* entry
+    cdef Slot* entry = find(&balancer.sticky, sticky_digest(sticky, family))
     cdef uint8_t uplink
-    entry = find(
-        &balancer.sticky, sticky.words, FAMILY_BIT if family else 0, FAMILY_BIT, sticky.digest
-    )
     if entry == NULL:
         return 0
     uplink = <uint8_t>(tag(entry) & UPLINK_BITS)
     if expires(entry) <= now or not usable[uplink]:
         remove(&balancer.sticky, entry)
         return 0
-    set_expires(entry, now + balancer.timeout)
+    set_life(entry, now + balancer.timeout, tag(entry))
     return uplink
 
 
@@ -158,8 +161,8 @@ cdef void remember(
     Balancer* balancer, const StickyKey* sticky, int family, uint8_t uplink, uint64_t now
 ) noexcept nogil:
     insert(
-        &balancer.sticky, sticky.words, uplink | (FAMILY_BIT if family else 0), sticky.digest,
-        now + balancer.timeout, now,
+        &balancer.sticky, sticky_digest(sticky, family), now + balancer.timeout,
+        uplink | (FAMILY_BIT if family else 0), now,
     )
 
 

@@ -12,7 +12,7 @@ from classifier.matching cimport (
     Candidates, compile_matcher, destroy_matcher, look_up, next_rule,
 )
 from classifier.tables cimport (
-    create, destroy, expires, find, insert, latest, prefetch, remove,
+    Slot, create, destroy, expires, find, insert, latest, prefetch, remove, value,
 )
 from classifier.wire cimport parse
 
@@ -48,8 +48,8 @@ cdef enum:
     # Milliseconds in which more packets of a flow may be on their way to us. Until the first one
     # has left the host, the kernel takes each for the first of a new flow.
     FLIGHT_TIME = 5000
-    # An in-flight entry fills one cache line: what was decided, and a word that is not used.
-    FLIGHT_VALUE_WORDS = 2
+    # A flow's key: addresses, ports and protocol.
+    FLOW_WORDS = 5
 
 
 cdef class Engine:
@@ -68,7 +68,7 @@ cdef class Engine:
         self.hash_key.k0 = splitmix(&state)
         self.hash_key.k1 = splitmix(&state)
         self.random = state
-        create(&self.in_flight, in_flight, FLOW_WORDS, FLIGHT_VALUE_WORDS)
+        create(&self.in_flight, in_flight, True)
         self._compile_uplinks()
         self._compile_balancers()
         self._compile_rules()
@@ -254,7 +254,7 @@ cdef class Engine:
             for i in range(part):
                 if flows[i].fault:
                     continue
-                if find(&self.in_flight, flows[i].key, 0, 0, flows[i].digest) == NULL:
+                if find(&self.in_flight, flows[i].digest) == NULL:
                     self.match(&flows[i], items[i].interface, items[i].uid)
             for i in range(part):
                 self.settle(&flows[i], items[i].interface, items[i].uid, &items[i].decision)
@@ -277,16 +277,17 @@ cdef class Engine:
 
     cdef void prepare(self, Flow* flow) noexcept nogil:
         cdef Packet* packet = &flow.packet
+        cdef uint64_t key[FLOW_WORDS]
         flow.matched = False
-        flow.key[0] = packet.dst[0]
-        flow.key[1] = packet.dst[1]
-        flow.key[2] = packet.src[0]
-        flow.key[3] = packet.src[1]
-        flow.key[4] = (
+        key[0] = packet.dst[0]
+        key[1] = packet.dst[1]
+        key[2] = packet.src[0]
+        key[3] = packet.src[1]
+        key[4] = (
             (<uint64_t>packet.sport << 32) | (<uint64_t>packet.dport << 16)
             | (<uint64_t>packet.protocol << 8) | packet.family
         )
-        flow.digest = siphash(&self.hash_key, flow.key, FLOW_WORDS)
+        flow.digest = siphash(&self.hash_key, key, FLOW_WORDS)
         prefetch(&self.in_flight, flow.digest)
 
     cdef void match(self, Flow* flow, uint16_t interface, int64_t uid) noexcept nogil:
@@ -314,7 +315,7 @@ cdef class Engine:
     cdef void settle(
         self, Flow* flow, uint16_t interface, int64_t uid, Decision* decision
     ) noexcept nogil:
-        cdef uint64_t* entry
+        cdef Slot* entry
         if flow.fault:
             self.tally.malformed += 1
             decision.mark = 0
@@ -332,24 +333,22 @@ cdef class Engine:
         if flow.rule >= 0:
             self.rule_flows[flow.rule] += 1
         self.follow(flow, decision)
-        entry = insert(
-            &self.in_flight, flow.key, 0, flow.digest, self.now + FLIGHT_TIME, self.now
-        )
-        entry[1 + FLOW_WORDS] = (
+        entry = insert(&self.in_flight, flow.digest, self.now + FLIGHT_TIME, 0, self.now)
+        value(entry)[0] = (
             (<uint64_t><uint32_t>decision.rule << 16)
             | (<uint64_t>decision.uplink << 8) | decision.verdict
         )
 
     cdef bint repeat(self, Flow* flow, Decision* decision) noexcept nogil:
         # The decision of a flow that is in flight, unless its uplink has gone down since.
-        cdef uint64_t* entry = find(&self.in_flight, flow.key, 0, 0, flow.digest)
-        cdef uint64_t value
+        cdef Slot* entry = find(&self.in_flight, flow.digest)
+        cdef uint64_t decided
         if entry == NULL:
             return False
-        value = entry[1 + FLOW_WORDS]
-        decision.rule = <int32_t>(value >> 16)
-        decision.uplink = <uint8_t>(value >> 8)
-        decision.verdict = <uint8_t>value
+        decided = value(entry)[0]
+        decision.rule = <int32_t>(decided >> 16)
+        decision.uplink = <uint8_t>(decided >> 8)
+        decision.verdict = <uint8_t>decided
         decision.reason = IN_FLIGHT
         if expires(entry) <= self.now or (
             decision.uplink and not self.usable[flow.packet.family == 6][decision.uplink]

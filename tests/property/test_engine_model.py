@@ -139,7 +139,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(policy=policies(), seed=st.integers(0, 2**64 - 1), steps=steps)
 def test_every_decision_is_the_one_the_model_makes(policy, seed, steps):
     classifier = Classifier(policy, seed)
