@@ -16,9 +16,8 @@ from pyroute2.netlink import NLM_F_ACK
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.nftables.main import NFTables
 
-from classifier.host.state import Family, Firewall, Variant
+from classifier.host.state import ADDRESS_FAMILIES, Family, Firewall, Variant
 
-_AF: dict[Family, int] = {4: 2, 6: 10}
 _NAMES: dict[Family, str] = {4: "ip", 6: "ip6"}
 # The names file is in the namespace of the thread; /proc/net is that of the main thread.
 _LEGACY_NAMES: dict[Family, Path] = {
@@ -65,7 +64,10 @@ def existing(variant: Variant, family: Family) -> frozenset[BaseChain]:
             return frozenset(BaseChain(family, name) for name in names)
         return frozenset()
     tables: set[BaseChain] = set()
-    with contextlib.suppress(NetlinkError, OSError), NFTables(nfgen_family=_AF[family]) as nft:
+    with (
+        contextlib.suppress(NetlinkError, OSError),
+        _nft(family) as nft,
+    ):
         for table in nft.get_tables():
             tables.add(BaseChain(family, table.get_attr("NFTA_TABLE_NAME")))
         for chain in nft.get_chains():
@@ -80,6 +82,10 @@ def existing(variant: Variant, family: Family) -> frozenset[BaseChain]:
     return frozenset(tables)
 
 
+def _nft(family: Family) -> NFTables:
+    return NFTables(nfgen_family=ADDRESS_FAMILIES[family])
+
+
 def delete(created: Iterable[BaseChain]) -> list[BaseChain]:
     """Delete those nft base chains and tables of `created` that nothing is in; says which went.
 
@@ -91,7 +97,10 @@ def delete(created: Iterable[BaseChain]) -> list[BaseChain]:
     whole = tables & wanted
     gone: list[BaseChain] = []
     for family in {chain.family for chain in wanted}:
-        with contextlib.suppress(NetlinkError), NFTables(nfgen_family=_AF[family]) as nft:
+        with (
+            contextlib.suppress(NetlinkError),
+            _nft(family) as nft,
+        ):
             for message in nft.get_chains():
                 chain = BaseChain(
                     family,

@@ -15,12 +15,13 @@ from ipaddress import (
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
+from classifier.errors import HostError
 from classifier.host import found, sysctls, xtables
 from classifier.host.kernel import gateway_of
-from classifier.host.state import MAIN_TABLE, Family, Variant
+from classifier.host.state import ADDRESS_FAMILIES, MAIN_TABLE, Family, Variant
 
-_AF: Mapping[Family, int] = {4: 2, 6: 10}  # AF_INET, AF_INET6 in <linux/socket.h>
 _UNICAST = 1  # RTN_UNICAST in <linux/rtnetlink.h>
 _UP, _POINT_TO_POINT, _NO_ARP = 0x1, 0x10, 0x80  # IFF_* in <linux/if.h>
 _GLOBAL = 0  # RT_SCOPE_UNIVERSE
@@ -77,14 +78,17 @@ def read(variant: Variant | None = None) -> HostFacts:
     """The facts of the calling thread's network namespace.
 
     `variant` says which iptables to use; None: the one that the program `iptables` is. Raises
-    HostError when there is no iptables.
+    HostError when there is no iptables, or the kernel refuses to tell.
     """
     variant = variant or xtables.installed_variant()
-    with IPRoute() as netlink:
-        links = {link["index"]: link for link in netlink.get_links()}
-        addresses = _addresses(netlink)
-        names = {index: link.get_attr("IFLA_IFNAME") for index, link in links.items()}
-        routes = [r for f in _AF for r in _main_routes(netlink, f)]
+    try:
+        with IPRoute() as netlink:
+            links = {link["index"]: link for link in netlink.get_links()}
+            addresses = _addresses(netlink)
+            routes = [r for f in ADDRESS_FAMILIES for r in _main_routes(netlink, f)]
+    except NetlinkError as error:
+        raise HostError(f"interfaces and routes cannot be read: {error.args[1]}") from error
+    names = {index: link.get_attr("IFLA_IFNAME") for index, link in links.items()}
     return HostFacts(
         interfaces=tuple(_interface(link, addresses) for link in links.values()),
         defaults=tuple(d for route in routes for d in _defaults(route, names)),
@@ -123,8 +127,8 @@ def _interface(
 def _main_routes(netlink: IPRoute, family: Family) -> list[Any]:
     return [
         route
-        for route in netlink.get_routes(family=_AF[family], table=MAIN_TABLE)
-        if route["family"] == _AF[family]
+        for route in netlink.get_routes(family=ADDRESS_FAMILIES[family], table=MAIN_TABLE)
+        if route["family"] == ADDRESS_FAMILIES[family]
         and route["type"] == _UNICAST
         and route.get_attr("RTA_TABLE") == MAIN_TABLE
     ]
@@ -133,7 +137,7 @@ def _main_routes(netlink: IPRoute, family: Family) -> list[Any]:
 def _defaults(route: Any, names: Mapping[int, str]) -> list[DefaultRoute]:
     if route["dst_len"] != 0:
         return []
-    family: Family = 4 if route["family"] == _AF[4] else 6
+    family: Family = 4 if route["family"] == ADDRESS_FAMILIES[4] else 6
     metric = route.get_attr("RTA_PRIORITY") or 0
     return [
         DefaultRoute(family, names[index], gateway, metric)

@@ -16,9 +16,8 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from classifier.errors import HostError
-from classifier.host.state import PROTOCOL, TABLE_BASE, Family, Route, RoutingRule
+from classifier.host.state import ADDRESS_FAMILIES, PROTOCOL, TABLE_BASE, Family, Route, RoutingRule
 
-_AF: dict[Family, int] = {4: 2, 6: 10}
 _TO_TABLE, _UNREACHABLE = 1, 7  # FR_ACT_* in <linux/fib_rules.h>
 _INVERT = 2  # FIB_RULE_INVERT
 _ONLINK = 4  # RTNH_F_ONLINK in <linux/rtnetlink.h>
@@ -76,7 +75,7 @@ class Kernel:
         ]
 
     def our_rules(self) -> list[KernelRule]:
-        return [r for f in _AF for r in self.rules(f) if r.protocol == PROTOCOL]
+        return [r for f in ADDRESS_FAMILIES for r in self.rules(f) if r.protocol == PROTOCOL]
 
     def routes(self, family: Family) -> Iterator[KernelRoute]:
         """Every route that is of ours or in one of the tables that are ours to use."""
@@ -87,7 +86,7 @@ class Kernel:
                 yield _route(message, names)
 
     def our_routes(self) -> list[KernelRoute]:
-        return [r for f in _AF for r in self.routes(f) if r.protocol == PROTOCOL]
+        return [r for f in ADDRESS_FAMILIES for r in self.routes(f) if r.protocol == PROTOCOL]
 
     def add_rule(self, rule: RoutingRule) -> None:
         request = _new_rule_request(rule)
@@ -113,8 +112,8 @@ class Kernel:
     def _dump(self, method: str, family: Family) -> Iterator[Any]:
         try:
             # A kernel without IPv6 answers some of these with what it has of other families.
-            for message in getattr(self._netlink, method)(family=_AF[family]):
-                if message["family"] == _AF[family]:
+            for message in getattr(self._netlink, method)(family=ADDRESS_FAMILIES[family]):
+                if message["family"] == ADDRESS_FAMILIES[family]:
                     yield message
         except NetlinkError as error:
             if error.code not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
@@ -136,14 +135,14 @@ class Kernel:
         if not found:
             raise HostError(f"{what}: there is no interface {route.interface}")
         request: dict[str, Any] = {
-            "family": _AF[route.family],
+            "family": ADDRESS_FAMILIES[route.family],
             "dst": "default",
             "oif": found[0],
             "table": route.table,
             "proto": PROTOCOL,
         }
         if route.gateway is not None and route.family == 4 and ":" in route.gateway:
-            request["via"] = {"family": _AF[6], "addr": route.gateway}
+            request["via"] = {"family": ADDRESS_FAMILIES[6], "addr": route.gateway}
         elif route.gateway is not None:
             request["gateway"] = route.gateway
         elif route.family == 4:
@@ -162,7 +161,7 @@ def gateway_of(hop: Any) -> str | None:
 
 
 def _rule(message: Any) -> RoutingRule:
-    family: Family = 4 if message["family"] == _AF[4] else 6
+    family: Family = 4 if message["family"] == ADDRESS_FAMILIES[4] else 6
     mark, mask = message.get_attr("FRA_FWMARK"), message.get_attr("FRA_FWMASK")
     suppress = message.get_attr("FRA_SUPPRESS_PREFIXLEN")
     source = message.get_attr("FRA_SRC")
@@ -183,7 +182,7 @@ def _rule(message: Any) -> RoutingRule:
 
 def _new_rule_request(rule: RoutingRule) -> dict[str, Any]:
     request: dict[str, Any] = {
-        "family": _AF[rule.family],
+        "family": ADDRESS_FAMILIES[rule.family],
         "priority": rule.priority,
         "protocol": PROTOCOL,
         "flags": _INVERT if rule.inverted else 0,
@@ -215,7 +214,7 @@ def _rule_request(message: Any) -> dict[str, Any]:
 
 
 def _route(message: Any, names: Mapping[int, str]) -> KernelRoute:
-    family: Family = 4 if message["family"] == _AF[4] else 6
+    family: Family = 4 if message["family"] == ADDRESS_FAMILIES[4] else 6
     length = message["dst_len"]
     route = Route(
         family=family,

@@ -7,12 +7,16 @@ an earlier one left behind.
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from classifier.policy import Uplink
 
 Family = Literal[4, 6]
+ADDRESS_FAMILIES: Mapping[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
+"""What netlink calls them."""
 Variant = Literal["nft", "legacy"]
 """The two kernel sides iptables can speak to: nf_tables, and the older ip_tables."""
 
