@@ -26,7 +26,6 @@ cdef struct Slot:
 
 cdef struct Table:
     Slot* slots
-    void* allocation
     size_t slot_count
     int shift           # 0; 1 in a table with values, where every other slot is one
     size_t capacity     # most entries
