@@ -76,9 +76,10 @@ def intervals(conditions: Sequence[Sequence[Range] | None]) -> Intervals | None:
             changes[high + 1] = changes.get(high + 1, 0) ^ bit
     starts = sorted(changes)
     rules = []
+    same: dict[int, int] = {}  # with many rules a row is large, and most of them recur
     for start in starts:
         possible ^= changes[start]
-        rules.append(possible)
+        rules.append(same.setdefault(possible, possible))
     return Intervals(tuple(starts), tuple(rules))
 
 
