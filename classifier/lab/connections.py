@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import threading
+import time
+from types import TracebackType
 from typing import NamedTuple
 
+from classifier.errors import LabError
 from classifier.lab.namespace import Namespace
 
 _FIELD = re.compile(r"(\w+)=(\S+)")
+_PROTOCOL = re.compile(r"^\s*(?:\[NEW\]\s+)?\S+\s+(\d+)\s")
+_NETFILTER = "12"
+"""NETLINK_NETFILTER of <linux/netlink.h>, as the second column of /proc/net/netlink."""
+_PATIENCE = 10.0
 
 
 class Tracked(NamedTuple):
@@ -34,8 +43,66 @@ def connections(namespace: Namespace, family: str = "ipv4") -> list[Tracked]:
     return [_tracked(line) for line in listed.splitlines()]
 
 
+class Beginnings:
+    """Every connection that begins in a namespace from now on, of either family, in order.
+
+    Each is as it was when its first packet had left, which is when its mark had been saved.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._process = namespace.popen(
+            ["conntrack", "-E", "-e", "NEW", "-b", str(8 << 20)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._begun: list[Tracked] = []
+        self._thread = threading.Thread(target=self._read, name="beginnings", daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + _PATIENCE
+        while not self._listens(namespace):
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise LabError("the program conntrack does not listen to events")
+            time.sleep(0.01)
+
+    def wait_for(self, count: int) -> list[Tracked]:
+        """All that have begun, once there are `count`, or after a while without."""
+        deadline = time.monotonic() + _PATIENCE
+        while len(self._begun) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return list(self._begun)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._thread.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def __enter__(self) -> Beginnings:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._begun.append(_tracked(line))
+
+    def _listens(self, namespace: Namespace) -> bool:
+        # Columns: sk, protocol, port id, groups joined (in hexadecimal).
+        sockets = namespace.run(["cat", "/proc/net/netlink"]).stdout.splitlines()
+        rows = (line.split() for line in sockets[1:])
+        return any(row[1] == _NETFILTER and int(row[3], 16) for row in rows)
+
+
 def _tracked(line: str) -> Tracked:
-    # tcp 6 431999 ESTABLISHED src=.. dst=.. sport=.. dport=.. src=.. dst=.. ... mark=256 use=1
+    # [NEW] tcp 6 431999 ESTABLISHED src=.. dst=.. sport=.. dport=.. src=.. dst=.. ... mark=256
     found = _FIELD.findall(line)
     first: dict[str, str] = {}
     both: dict[str, list[str]] = {}
@@ -44,7 +111,7 @@ def _tracked(line: str) -> Tracked:
         both.setdefault(name, []).append(value)
     counted = both.get("packets")
     return Tracked(
-        protocol=int(line.split()[1]),
+        protocol=_protocol(line),
         src=first["src"],
         sport=int(first.get("sport", first.get("id", "0"))),
         dst=first["dst"],
@@ -53,3 +120,10 @@ def _tracked(line: str) -> Tracked:
         mark=int(first.get("mark", "0")),
         packets=sum(map(int, counted)) if counted else None,
     )
+
+
+def _protocol(line: str) -> int:
+    found = _PROTOCOL.match(line)
+    if found is None:
+        raise LabError(f"not a line of conntrack: {line!r}")
+    return int(found[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -91,9 +92,15 @@ class GatewayService:
         self.signal(signal.SIGHUP)
 
     def signal(self, number: signal.Signals, wait: bool = False) -> int:
-        """Send a signal; with `wait` returns the exit code, LabError when it does not end."""
+        """Send a signal; with `wait` returns the exit code, LabError when it does not end.
+
+        After SIGSTOP this returns when every thread of the service stands still.
+        """
         process = self.process
         process.send_signal(number)
+        if number == signal.SIGSTOP:
+            # Until then a thread that runs on another processor goes on answering packets.
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         if not wait:
             return 0
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from classifier.config import load_policy
 from classifier.errors import LabError
 from classifier.lab import addresses, ftp, probe, topology, traffic
-from classifier.lab.connections import Tracked, connections
+from classifier.lab.connections import Beginnings, Tracked, connections
 from classifier.lab.flow import TCP, Flow, FlowSource
 from classifier.lab.ftp import FTP_PORT, FtpVisit
 from classifier.lab.gateway_service import GatewayService
@@ -138,17 +138,30 @@ class Lab:
     def inject(self, packets: Iterable[bytes], interface: str | None = None) -> int:
         """Put packets (from the IP header on) on the wire of a LAN interface, by default the
         first, as they are; returns how many."""
+        sent = 0
+        with self.wire(interface) as wire:
+            for packet in packets:
+                wire.put(packet)
+                sent += 1
+        return sent
+
+    def wire(self, interface: str | None = None) -> traffic.Injector:
+        """The wire of a LAN interface, by default the first, to put packets on; close it."""
         names = [lan.interface for lan in self.addresses.lans]
         number = names.index(interface) if interface is not None else 0
         link = self.gateway.run(["ip", "link", "show", names[number]]).stdout
         found = re.search(r"link/ether (\S+)", link)
         if found is None:
             raise LabError(f"the LAN interface {names[number]} has no hardware address")
-        return traffic.inject(self.lan, f"lan{number}", found[1], packets)
+        return traffic.Injector(self.lan, f"lan{number}", found[1])
 
     def connections(self, family: str = "ipv4") -> list[Tracked]:
         """The connections that the gateway's kernel knows, with their marks."""
         return connections(self.gateway, family)
+
+    def watch_connections(self) -> Beginnings:
+        """From here on, every connection that begins on the gateway, in order; close it."""
+        return Beginnings(self.gateway)
 
     def start_ftp(self) -> None:
         """Start an FTP server at every ISP; LabError when pyftpdlib is missing."""

@@ -88,6 +88,13 @@ class Tap:
             )
         return [(_seen(key), name) for _, key, name in arrivals]
 
+    def count(self, packet: bytes) -> int:
+        """How many packets have arrived of the flow, in its direction, that `packet` (from the IP
+        header on) belongs to; for gateways that leave addresses as they are."""
+        key = _key(packet)
+        with self._drained():
+            return 0 if key is None else sum(counts[key] for counts in self._counts.values())
+
     def packets(self) -> Counter[str]:
         """Packets of all flows by uplink."""
         with self._drained():
@@ -98,11 +105,13 @@ class Tap:
     ) -> None:
         """Wait until `holds(tap)`; LabError when it does not within `seconds`."""
         deadline = time.monotonic() + seconds
+        pause = 0.0002
         while not holds(self):
             if time.monotonic() > deadline:
                 packets = dict(self.packets())
                 raise LabError(f"{what} did not arrive within {seconds} s; arrived: {packets}")
-            time.sleep(0.01)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.01)
 
     def wait_for_packets(self, count: int, seconds: float = 10.0) -> None:
         """Wait until `count` packets in all have arrived."""

@@ -37,17 +37,21 @@ def converse(
     remaining = iter(flows)
     flow = next(remaining, None)
     with namespace.enter(), select.epoll() as epoll:
-        while flow is not None or waiting:
-            while flow is not None and len(waiting) < at_once:
-                sock = _started(flow)
-                if sock is not None:
-                    waiting[sock.fileno()] = (sock, flow, time.monotonic() + patience)
-                    epoll.register(sock, select.EPOLLIN)
-                _hear(epoll, waiting, answers, 0)
-                flow = next(remaining, None)
-            if waiting:
-                _hear(epoll, waiting, answers, 0.05)
-                _give_up(waiting)
+        try:
+            while flow is not None or waiting:
+                while flow is not None and len(waiting) < at_once:
+                    sock = _started(flow)
+                    if sock is not None:
+                        waiting[sock.fileno()] = (sock, flow, time.monotonic() + patience)
+                        epoll.register(sock, select.EPOLLIN)
+                    _hear(epoll, waiting, answers, 0)
+                    flow = next(remaining, None)
+                if waiting:
+                    _hear(epoll, waiting, answers, 0.05)
+                    _give_up(waiting)
+        finally:
+            for sock, _, _ in waiting.values():  # when interrupted
+                sock.close()
     return answers
 
 
@@ -64,18 +68,32 @@ def send(namespace: Namespace, flows: Iterable[Flow], packets: int = 1, size: in
                         sock.send(payload)
 
 
-def inject(namespace: Namespace, interface: str, gateway_mac: str, packets: Iterable[bytes]) -> int:
-    """Put packets, given from the IP header on, on a wire as they are; returns how many."""
-    mac = bytes.fromhex(gateway_mac.replace(":", ""))
-    with namespace.enter():
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-    sent = 0
-    with sock:
-        for packet in packets:
-            ethertype = 0x86DD if packet[:1] and packet[0] >> 4 == 6 else 0x0800
-            sock.sendto(packet, (interface, ethertype, 0, 0, mac))
-            sent += 1
-    return sent
+class Injector:
+    """Puts packets, given from the IP header on, on a wire as they are, one at a time."""
+
+    def __init__(self, namespace: Namespace, interface: str, gateway_mac: str) -> None:
+        self._interface = interface
+        self._mac = bytes.fromhex(gateway_mac.replace(":", ""))
+        with namespace.enter():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+
+    def put(self, packet: bytes) -> None:
+        ethertype = 0x86DD if packet[:1] and packet[0] >> 4 == 6 else 0x0800
+        self._socket.sendto(packet, (self._interface, ethertype, 0, 0, self._mac))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Injector:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class Connection:
