@@ -23,7 +23,7 @@ system:  ## install the Debian packages that build and tests need, saying which
 $(VENV)/.installed: pyproject.toml setup.py $(SOURCES) | system
 	@[ -x $(BIN)/python ] || { echo "making a virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "building and installing nfq-classifier with its test dependencies into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check "setuptools>=68" "cython>=3.1"
+	@$(BIN)/pip install -q --disable-pip-version-check "setuptools>=77.0.3" "cython>=3.1"
 	@$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[test,bench,lint]'
 	@touch $@
 
