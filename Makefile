@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-APT    := python3-venv python3-dev gcc libc6-dev iproute2 iptables conntrack util-linux procps \
-          libnetfilter-queue-dev libnfnetlink-dev libpcap-dev
+# To build: python3-dev, gcc (which brings the sanitizers of `make asan`), libc6-dev. For the
+# NetfilterQueue library and the bench's peers: lib*-dev. For gateway, lab and tests: the rest.
+APT    := python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev libnfnetlink-dev libpcap-dev \
+          iproute2 iptables nftables conntrack util-linux mount procps
 SOURCES := $(shell find ext classifier -name '*.pyx' -o -name '*.pxd')
 
 .PHONY: help system build test asan lint demo bench clean
@@ -12,16 +14,23 @@ SOURCES := $(shell find ext classifier -name '*.pyx' -o -name '*.pxd')
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
+# It goes on where it cannot install anything: much works without some of the packages, and what does
+# not work without one names it.
 system:  ## install the Debian packages that build and tests need, saying which
-	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
-	if [ -n "$$missing" ]; then \
-	  echo "installing Debian packages:" $$missing; \
-	  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	fi
+	@command -v dpkg-query >/dev/null || { \
+	  echo "not Debian, so nothing is installed; what is needed is called there: $(APT)"; exit 0; }; \
+	missing=$$(for p in $(APT); do \
+	  dpkg-query -W -f '$${db:Status-Abbrev}' $$p 2>/dev/null | grep -q '^ii' || echo $$p; done); \
+	[ -n "$$missing" ] || exit 0; \
+	[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { \
+	  echo "neither root nor sudo; please have these installed:" $$missing >&2; exit 0; }; \
+	echo "installing Debian packages:" $$missing; \
+	$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+	|| echo "could not install them; going on without" >&2
 
 $(VENV)/.installed: pyproject.toml setup.py $(SOURCES) | system
-	@[ -x $(BIN)/python ] || { echo "making a virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@[ -x $(BIN)/pip ] || { echo "making a virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "building and installing nfq-classifier with its test dependencies into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check "setuptools>=77.0.3" "cython>=3.1"
 	@$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[test,bench,lint]'
