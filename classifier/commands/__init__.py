@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import os
 import sys
@@ -22,6 +23,7 @@ COMMANDS = ("check", "plan", "run", "down", "status", "explain", "replay", "lab"
 
 _EPILOG = "exit codes: 0 done, 1 failed, 2 wrong usage or configuration"
 _SEEDS = 2**64
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class Command(Protocol):
@@ -37,16 +39,18 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; every error that was foreseen becomes text on stderr and a code."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        options = _parser(arguments).parse_args(arguments)
-        code = cast(int, options.run(options))
-        sys.stdout.flush()
-    except SystemExit as leaving:  # argparse leaves so after --help and --version
-        return leaving.code if isinstance(leaving.code, int) else 0
-    except BrokenPipeError:
-        # The reader has gone, as in `... | head`. Python would complain once more at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _run(sys.argv[1:] if argv is None else list(argv))
+        if sys.stdout is not None:  # None: it was closed by who started us
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone, as in `... | head`
+        _forget_output()
+        return 1
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _forget_output()
+        print(f"{PROGRAM}: the output cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -55,6 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{PROGRAM}: {line}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError | UsageError) else 1
     return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        options = _parser(arguments).parse_args(arguments)
+    except SystemExit as leaving:  # argparse leaves so after --help and --version
+        return leaving.code if isinstance(leaving.code, int) else 0
+    return cast(int, options.run(options))
+
+
+def _forget_output() -> None:
+    """What is still in the buffer would fail once more at Python's exit, which complains then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

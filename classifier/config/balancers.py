@@ -8,7 +8,7 @@ from typing import Literal
 from classifier.config import values
 from classifier.config.reading import Parse, Table, WrongValueError, did_you_mean
 from classifier.config.uplinks import LARGEST_WEIGHT
-from classifier.policy import DIRECT, DROP, Balancer, Member, Sticky, Uplink
+from classifier.policy import DIRECT, DROP, RESERVED_NAMES, Balancer, Member, Sticky, Uplink
 
 _LARGEST_STICKY_TABLE = 16_777_216
 
@@ -70,11 +70,12 @@ def _read_members(
             raise WrongValueError("is a balancer; a balancer spreads flows over uplinks only")
         raise WrongValueError(f"must be the name of an uplink{did_you_mean(name, weights)}")
 
+    if not table.raw("uplinks"):
+        table.wrong("uplinks", "must name at least one uplink")
+        return ()
     if not isinstance(table.raw("uplinks"), Mapping):
         names = table.many("uplinks", known, distinct=True)
         return tuple(Member(name, weights[name]) for name in names)
-    if not table.raw("uplinks"):
-        table.wrong("uplinks", "must name at least one uplink")
     own = table.table("uplinks")
     members = []
     for name in own:
@@ -112,7 +113,7 @@ def _sticky_word(value: object) -> StickyKey:
 
 
 def _check_fallback(balancer: Balancer, table: Table, known: Collection[str]) -> None:
-    if balancer.fallback == balancer.name:
+    if balancer.fallback == balancer.name and balancer.name not in RESERVED_NAMES:
         table.wrong("fallback", "a balancer must not fall back to itself")
     elif balancer.fallback not in known:
         hint = did_you_mean(balancer.fallback, known)

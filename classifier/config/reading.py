@@ -169,11 +169,12 @@ class Table:
             else:
                 self.report.note((*path, index), table, f"must be a table: [[{dotted(path)}]]")
 
-    def finish(self) -> None:
-        """Note every key that nobody took."""
+    def finish(self, also_called: Mapping[str, str] | None = None) -> None:
+        """Note every key that nobody took; `also_called` tells what others call a key of ours."""
         for key, value in self._values.items():
             if key not in self._taken:
-                hint = did_you_mean(key, self._taken)
+                ours = (also_called or {}).get(key.lower())
+                hint = f"; did you mean {ours}?" if ours else did_you_mean(key, self._taken)
                 self.report.note((*self.path, key), value, f"unknown key{hint}")
 
 

@@ -10,6 +10,18 @@ from classifier.config.names import PORT_PROTOCOLS
 from classifier.config.reading import Parse, Table, did_you_mean
 from classifier.policy import DIRECT, DROP, Balancer, Rule, Uplink
 
+# What iptables, nft, mwan3 and tcpdump call the same.
+_ALSO_CALLED = {
+    **dict.fromkeys(("src", "src_ip", "source", "saddr"), "from"),
+    **dict.fromkeys(("dst", "dst_ip", "dest", "dest_ip", "destination", "daddr"), "to"),
+    **dict.fromkeys(("sport", "sports", "src_port", "source_port", "from_port"), "from_ports"),
+    **dict.fromkeys(("port", "ports", "dport", "dports", "dst_port", "dest_port"), "to_ports"),
+    **dict.fromkeys(("proto", "protocols"), "protocol"),
+    **dict.fromkeys(("iif", "iifname", "src_iface", "interface"), "in_interface"),
+    **dict.fromkeys(("uid", "owner", "uid_owner", "users"), "user"),
+    **dict.fromkeys(("use_policy", "action", "target", "balancer", "uplink"), "use"),
+}
+
 _FAMILY: Parse[Literal["ipv4", "ipv6"]] = values.choice("ipv4", "ipv6")
 
 
@@ -29,7 +41,7 @@ def read_rules(
         if rule.users and rule.in_interfaces:
             table.wrong("user", "only the gateway's own flows have a user, and no in_interface")
         rules.append(rule)
-        table.finish()
+        table.finish(_ALSO_CALLED)
     return tuple(rules)
 
 

@@ -180,16 +180,24 @@ def gateway6(value: object) -> str:
 
 
 def interface(value: object) -> str:
-    """The name of a network interface (kernel: dev_valid_name in net/core/dev.c)."""
+    """The name of a network interface.
+
+    Kernel: dev_valid_name in net/core/dev.c, sysctl_dev_name_is_allowed in net/ipv4/devinet.c.
+    Quotes and backslashes, which the kernel would allow, mean something to iptables-restore.
+    """
     if (
         not isinstance(value, str)
         or not 1 <= len(value.encode(errors="surrogatepass")) <= 15
         or value in (".", "..")
-        or any(c in "/:" or c.isspace() or not c.isprintable() for c in value)
+        or any(c in "/:\"'\\" or c.isspace() or not c.isprintable() for c in value)
     ):
         raise WrongValueError(
-            'must be the name of an interface: 1 to 15 characters, no space, "/" or ":"'
+            'must be the name of an interface: 1 to 15 characters, no space, quote, "/" or ":"'
         )
+    if value in ("all", "default"):
+        raise WrongValueError(f'must be the name of an interface; the kernel keeps "{value}"')
+    if value.endswith("+"):  # iptables would take it for every interface that begins so
+        raise WrongValueError("a name means one interface here; list each by its whole name")
     return value
 
 

@@ -31,8 +31,17 @@ CASES = {
         '[gateway]\nlan = [\n "eth2",\n "an-interface-too-long"]',
         4, "gateway.lan[2]", '"an-interface-too-long"', "1 to 15 characters",
     ),
+    "lan interface as iptables writes several": (
+        '[gateway]\nlan = ["eth+"]', 2, "gateway.lan[1]", '"eth+"', "means one interface",
+    ),
+    "lan interface of a name that the kernel keeps": (
+        '[gateway]\nlan = ["all"]', 2, "gateway.lan[1]", '"all"', "the kernel keeps",
+    ),
+    "lan interface with a quote": (
+        "[gateway]\nlan = 'e\"0'", 2, "gateway.lan", "'e\"0'", "no space, quote",
+    ),
     "lan interface with a slash": (
-        '[gateway]\nlan = ["eth/0"]', 2, "gateway.lan[1]", '"eth/0"', 'no space, "/"',
+        '[gateway]\nlan = ["eth/0"]', 2, "gateway.lan[1]", '"eth/0"', '"/" or ":"',
     ),
     "lan interface twice": (
         '[gateway]\nlan = ["br0", "br0"]', 2, "gateway.lan[2]", '"br0"', "listed twice",
@@ -132,6 +141,9 @@ CASES = {
     "balancer reserved name": (
         '[balancers.drop]\nuplinks = ["b"]', 1, "balancers.drop", "", "reserved",
     ),
+    "balancer of a reserved name is one mistake": (
+        '[balancers.direct]\nuplinks = ["b"]', 1, "balancers.direct", "", "reserved",
+    ),
     "method of a user": (
         '[balancers.x]\nmethod = "mine:Least"\nuplinks = ["a"]',
         2, "balancers.x.method", '"mine:Least"', "not built yet",
@@ -144,7 +156,7 @@ CASES = {
         '[balancers.x]\nmethod = "nth"', 1, "balancers.x.uplinks", "", "required",
     ),
     "balancer over nothing": (
-        "[balancers.x]\nuplinks = []", 2, "balancers.x.uplinks", "[]", "not be empty",
+        "[balancers.x]\nuplinks = []", 2, "balancers.x.uplinks", "[]", "at least one uplink",
     ),
     "balancer over an empty table": (
         "[balancers.x]\nuplinks = {}", 2, "balancers.x.uplinks", "{}", "at least one",
@@ -230,6 +242,14 @@ CASES = {
         '[[rules]]\nuse = "a"\n[[rules]]\nuse = "wifi"', 4, "rules[2].use", '"wifi"', "must be dir",
     ),
     "rule with an empty use": ('[[rules]]\nuse = ""', 2, "rules[1].use", '""', "must be direct"),
+    "port as other programs call it": (
+        '[[rules]]\nuse = "a"\ndest_port = 80',
+        3, "rules[1].dest_port", "80", "did you mean to_ports?",
+    ),
+    "source as other programs call it": (
+        '[[rules]]\nuse = "a"\nsrc = "10.0.0.1"',
+        3, "rules[1].src", '"10.0.0.1"', "did you mean from?",
+    ),
     "rule name taken": (
         '[[rules]]\nname = "r"\nuse = "a"\n[[rules]]\nname = "r"\nuse = "a"',
         5, "rules[2].name", '"r"', "another rule",
