@@ -70,7 +70,7 @@ class Survey:
     def _doubt(self) -> str | None:
         """Why live and offline may differ with this policy, though both are right."""
         policy = self._lab.policy
-        if policy.queue.count > 1:
+        if policy.queue.count > 1 and any(b.method != "hash" for b in policy.balancers):
             return "several queues take new flows in no fixed order"
         for balancer in policy.balancers:
             if balancer.sticky is not None and balancer.sticky.timeout < _SHORTEST_STICKY:
