@@ -144,12 +144,19 @@ def _save(policy: Policy) -> Iterable[str]:
 
 
 def _nat(policy: Policy, family: Family) -> Iterable[str]:
+    mask = f"0x{policy.gateway.mask:x}"
+    # A socket of the gateway that has an address of this very uplink keeps it, also where
+    # masquerading would choose another address of the interface.
+    foreign = "-m addrtype ! --src-type LOCAL --limit-iface-out"
     for uplink in uplinks_of(policy, family):
         if uplink.masquerade:
-            # A socket of the gateway that has an address of this very uplink keeps it, also
-            # where masquerading would choose another address of the interface.
-            own = "-m addrtype ! --src-type LOCAL --limit-iface-out"
-            yield f"-o {uplink.interface} {own} -j MASQUERADE"
+            yield f"-o {uplink.interface} {foreign} -j MASQUERADE"
+        else:
+            # What is forwarded keeps its source. But a flow of the gateway itself was given the
+            # address of main's default uplink before its mark; behind this one, nobody answers it.
+            placed = f"-m mark --mark 0x{policy.mark(uplink):x}/{mask}"
+            own = f"-m addrtype --src-type LOCAL {foreign}"
+            yield f"-o {uplink.interface} {placed} {own} -j MASQUERADE"
 
 
 def _helper(policy: Policy, family: Family) -> Iterable[str]:

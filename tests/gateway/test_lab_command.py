@@ -150,23 +150,29 @@ def test_any_policy_is_tried_flow_by_flow(host: Namespace, tmp_path: Path) -> No
 
 
 def test_a_broken_promise_is_exit_code_1(host: Namespace, tmp_path: Path) -> None:
-    """Own flows keep the first uplink's address on an uplink that is not masqueraded, so nobody
-    can answer them there."""
-    config = tmp_path / "gateway.toml"
+    """A firewall of somebody else drops what would leave by one of the uplinks."""
+    config = tmp_path / f"broken-{os.getpid()}.toml"
     config.write_text(
         """
         [uplinks]
         wired = { interface = "eth0", gateway = "auto" }
-        wifi = { interface = "eth1", gateway = "auto", masquerade = false }
+        wifi = { interface = "eth1", gateway = "auto" }
         [balancers]
         all = { method = "nth", uplinks = ["wired", "wifi"] }
         [[rules]]
         use = "all"
         """
     )
-    done = host.run([*LAB, str(config), "--flows", "10"], check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "NO    every flow goes where the engine says" in done.stdout
+    process = host.popen(
+        [*LAB, str(config), "--flows", "30"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert eventually(lambda: processes(config.name, "\0run\0") != []), "the service in the lab"
+    [service] = processes(config.name, "\0run\0")
+    drop = ["iptables", "-w", "-t", "mangle", "-A", "POSTROUTING", "-o", "eth1", "-j", "DROP"]
+    subprocess.run(["nsenter", f"--net=/proc/{service}/ns/net", *drop], check=True)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, output + errors
+    assert "NO    every flow goes where the engine says" in output
 
 
 def test_a_mistake_in_the_configuration_is_exit_code_2(host: Namespace, tmp_path: Path) -> None:
