@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 
 from classifier.counters import Counters
 from classifier.decision import Decision
 from classifier.engine import Engine
+from classifier.errors import UsageError
 from classifier.policy import Policy
+
+_END_OF_TIME = 1e15
+"""More seconds than the engine counts, and no more than it can be told."""
 
 
 class Classifier:
@@ -36,6 +41,7 @@ class Classifier:
 
         packet: its bytes from the IP header on; the first 128 are looked at.
         now: seconds since any moment, 0 or later; a time before the last one counts as the last.
+        UsageError: it is no number, or infinite.
         in_interface: name of the interface it came in on.
         user: numeric id of the user whose socket sent it, for the gateway's own flows.
         """
@@ -59,5 +65,7 @@ class Classifier:
 
 
 def milliseconds(seconds: float) -> int:
-    """The engine's time; times before 0 count as 0."""
-    return max(round(seconds * 1000), 0)
+    """The engine's time; a time before 0 counts as 0, one beyond its last as that."""
+    if not math.isfinite(seconds):
+        raise UsageError(f"now = {seconds}: must be a number of seconds")
+    return round(min(max(seconds, 0.0), _END_OF_TIME) * 1000)

@@ -5,9 +5,10 @@ from libc.string cimport memset
 from classifier.hashing cimport siphash
 from classifier.methods cimport Share, begin_turns, drawn, next_turn, rendezvous
 from classifier.tables cimport (
-    Slot, create, destroy, expires, find, insert, remove, remove_tagged, set_life, tag,
+    Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, set_life, tag,
 )
 
+from classifier.errors import UsageError
 from classifier.policy import Sticky
 
 cdef enum:
@@ -15,6 +16,9 @@ cdef enum:
     # one family is forgotten for that one only.
     UPLINK_BITS = 0xFF
     FAMILY_BIT = 0x100
+
+# So that the sum of 255 of them, and twice that, fit in 64 bits.
+cdef object LARGEST_WEIGHT = 2**48
 
 cdef dict METHODS = {"nth": NTH, "weighted": WEIGHTED, "hash": HASH}
 
@@ -36,15 +40,21 @@ cdef int compile_balancer(
             raise MemoryError("no memory for a balancer")
     if balancer.uplinks == NULL or balancer.weights == NULL:
         raise MemoryError("no memory for a balancer")
-    for i in range(balancer.count):
-        balancer.uplinks[i] = ids[policy_balancer.members[i].uplink]
-        balancer.weights[i] = policy_balancer.members[i].weight
+    for i, share in enumerate(policy_balancer.members):
+        if not 1 <= share.weight <= LARGEST_WEIGHT:
+            raise UsageError(
+                f"balancer {policy_balancer.name}: weight {share.weight} of {share.uplink} is not "
+                f"from 1 to {LARGEST_WEIGHT}"
+            )
+        balancer.uplinks[i] = ids[share.uplink]
+        balancer.weights[i] = share.weight
     # Without `sticky`, hash goes by the remote address.
     sticky = policy_balancer.sticky or Sticky()
     compile_masks(balancer, sticky)
     balancer.remembers = policy_balancer.sticky is not None and balancer.method != HASH
     if balancer.remembers:
-        balancer.timeout = max(round(sticky.timeout * 1000), 1)
+        # Whatever ends after the end of time ends then; the sum with any time fits in 64 bits.
+        balancer.timeout = min(max(round(sticky.timeout * 1000), 1), latest())
         create(&balancer.sticky, sticky.size, False)
     return 0
 

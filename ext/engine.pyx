@@ -87,7 +87,14 @@ cdef class Engine:
     def _compile_uplinks(self):
         cdef int id
         names = [None] * 256
+        largest = self.policy.gateway.marks.largest_id
         for uplink in self.policy.uplinks:
+            if not 1 <= uplink.id <= largest:
+                raise UsageError(f"uplink {uplink.name}: id {uplink.id} is not from 1 to {largest}")
+            if names[uplink.id] is not None:
+                raise UsageError(
+                    f"uplink {uplink.name}: id {uplink.id} is that of {names[uplink.id]}"
+                )
             id = uplink.id
             names[id] = uplink.name
             self.marks[id] = self.policy.mark(uplink)

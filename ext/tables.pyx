@@ -13,6 +13,8 @@ cdef enum:
     CACHE_LINE = 64
     HUGE_PAGE = 2097152
     SLOTS_PER_ENTRY = 2
+    # More than anybody has memory for, and few enough that a size in bytes can be told.
+    MOST_ENTRIES = 0x7FFFFFFF
     # Entries that one insertion removes at most: more than it adds, so that the table shrinks when
     # much has expired, and few, so that no insertion takes long.
     MOST_REMOVED = 3
@@ -26,9 +28,9 @@ cdef int create(Table* table, size_t capacity, bint with_values) except -1:
     table.shift = 1 if with_values else 0
     size = (table.slot_count << table.shift) * sizeof(Slot)
     alignment = HUGE_PAGE if size >= HUGE_PAGE else CACHE_LINE
-    if posix_memalign(<void**>&table.slots, alignment, size) != 0:
+    if capacity > MOST_ENTRIES or posix_memalign(<void**>&table.slots, alignment, size) != 0:
         table.slots = NULL
-        raise MemoryError(f"no memory for a table of {capacity} entries ({size} bytes)")
+        raise MemoryError(f"no memory for a table of {capacity} entries")
     if size >= HUGE_PAGE:
         # Random accesses to a large table spend most of their time on address translation.
         madvise(table.slots, size, MADV_HUGEPAGE)

@@ -68,6 +68,15 @@ def bind(number: int, settings: QueueSettings) -> Binding:
     )
 
 
+def only_from_the_kernel(opened: socket.socket) -> None:
+    """Have the kernel refuse what other processes send to this socket (netlink_connect).
+
+    Without it, any process with CAP_NET_ADMIN could put packets before the reader that are none,
+    and an answer to a row of them would reach packets that nobody has decided.
+    """
+    opened.connect((0, 0))
+
+
 def set_flags(bound: socket.socket, number: int, settings: QueueSettings) -> None:
     """Set the flags of a queue that a library has bound, which cannot do so itself.
 
@@ -121,6 +130,7 @@ def _open() -> socket.socket:
     # Errors come without a copy of what they are about, which nothing here reads.
     opened.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
     opened.bind((0, 0))
+    only_from_the_kernel(opened)
     return opened
 
 

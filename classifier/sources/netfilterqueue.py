@@ -47,6 +47,9 @@ class LibraryQueue:
         self._library = _bound(number, settings, self._answer)
         # The library closes its own descriptor; this is a second one of the same socket.
         self._socket = socket.socket(fileno=os.dup(self._library.get_fd()))
+        # A child process that held it would keep the queue bound, and unread, when we are gone.
+        os.set_inheritable(self._library.get_fd(), False)
+        binding.only_from_the_kernel(self._socket)
         self.receive_buffer = binding.enlarge(self._socket)
         binding.set_flags(self._socket, number, settings)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -105,7 +108,10 @@ class LibraryQueue:
     def stop(self) -> None:
         if self._socket.fileno() < 0 or self._stopping:
             return
-        binding.take_no_more(self._socket, self.number)
+        try:
+            binding.take_no_more(self._socket, self.number)
+        except OSError as error:  # then it goes on being filled while what waits is answered
+            self._count(last_errno=error.errno or 0)
         self._stopping = True
         os.eventfd_write(self._wake, 1)
 

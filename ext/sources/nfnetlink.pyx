@@ -4,7 +4,7 @@ The kernel writes these well, but a message can be cut short by our buffer, and 
 CAP_NET_ADMIN may send bytes to a netlink socket: nothing in a message is believed.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
 cdef extern from "<arpa/inet.h>" nogil:
@@ -90,7 +90,8 @@ cdef Kind read_message(
         packet.broken = end < _load32(data)
         return PACKET if _read_attributes(data, end, packet) else UNREADABLE
     if type == NLMSG_ERROR:
-        error[0] = -<int32_t>_load32(data + HEADER)
+        # Negated before it has a sign: the lowest number has no opposite.
+        error[0] = <int>(0 - _load32(data + HEADER))
         return KERNEL_ERROR
     return OVERRUN if type == NLMSG_OVERRUN else UNREADABLE
 

@@ -11,6 +11,7 @@ from classifier.sources import binding
 from classifier.sources.kernel import kernel_counters, unsafe_kernel
 from classifier.sources.queue import QueueCounters, QueueSettings
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EBADF, EINTR, ENOBUFS, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -144,6 +145,7 @@ cdef class NativeQueue:
     cdef int _socket
     cdef int _wake                  # eventfd that ends a poll
     cdef int _stopping
+    cdef bint _one_by_one           # a message without an id: what it was about may still wait
     cdef bint _started
     cdef bint _running
 
@@ -228,8 +230,13 @@ cdef class NativeQueue:
             raise QueueError(f"queue {self.number} has been read already or is closed")
         self._started = self._running = True
         try:
-            with nogil:
-                error = self._serve()
+            while True:
+                with nogil:
+                    error = self._serve()
+                if error != EINTR:
+                    break
+                # Of this process's signals, Python handles those that came to its main thread.
+                PyErr_CheckSignals()
         finally:
             self._running = False
         if error != 0:
@@ -239,7 +246,10 @@ cdef class NativeQueue:
     def stop(self):
         if self._socket < 0 or load_flag(&self._stopping):
             return
-        binding.take_no_more(self._binding.socket, self.number)
+        try:
+            binding.take_no_more(self._binding.socket, self.number)
+        except OSError as error:  # then it goes on being filled while what waits is answered
+            self._counts.last_errno = error.errno or 0
         set_flag(&self._stopping)
         os.eventfd_write(self._wake, 1)
 
@@ -257,7 +267,7 @@ cdef class NativeQueue:
         self.close()
 
     cdef int _serve(self) noexcept nogil:
-        """Read and answer; 0 after a stop, else the errno that ended it."""
+        """Read and answer; 0 after a stop, EINTR after a signal, else the errno that ended it."""
         cdef int received, error
         while True:
             received = recvmmsg(self._socket, self._buffers.messages, BATCH, MSG_DONTWAIT, NULL)
@@ -272,8 +282,6 @@ cdef class NativeQueue:
                 if error == ENOBUFS:
                     self._counts.overruns += 1
                     self._counts.last_errno = error
-                    continue
-                if error == EINTR:
                     continue
                 if error != EAGAIN:
                     return error
@@ -294,7 +302,7 @@ cdef class NativeQueue:
         waiting[1].fd = self._wake
         waiting[0].events = waiting[1].events = POLLIN
         waiting[0].revents = waiting[1].revents = 0
-        if poll(waiting, 2, -1) < 0 and errno != EINTR:
+        if poll(waiting, 2, -1) < 0:
             return errno
         return EBADF if (waiting[0].revents | waiting[1].revents) & POLLNVAL else 0
 
@@ -342,6 +350,7 @@ cdef class NativeQueue:
             self._counts.overruns += 1
         else:
             self._counts.malformed += 1
+            self._one_by_one = True
 
     cdef uint16_t _interface_number(self, uint32_t index) noexcept nogil:
         cdef const Interfaces* table = self._interfaces
@@ -363,8 +372,10 @@ cdef class NativeQueue:
         for i in range(count):
             self._answer_to(&self._buffers.packets[i], &self._buffers.items[i].decision, &answer)
             # Packets of one answer that follow each other without a gap share a message, which
-            # costs the kernel a quarter less per packet and can reach no packet but these.
-            if end and same_answer_next(&before, &answer):
+            # costs the kernel a quarter less per packet. It answers all that wait up to its id:
+            # no packet but these, since the kernel hands over packets in the order of their ids
+            # and all before these have been answered.
+            if end and not self._one_by_one and same_answer_next(&before, &answer):
                 write_verdict(self._buffers.verdicts + at, self.number, &answer, True)
             else:
                 if end + VERDICT_BYTES > SENT_BYTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import threading
 import time
@@ -90,6 +91,20 @@ def reading(*queues: PacketQueue) -> Iterator[None]:
             assert not thread.is_alive(), "stop did not end run"
             queue.close()
     assert failures == []
+
+
+def netlink(host: Namespace) -> socket.socket:
+    with host.enter():
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+        opened.bind((0, 0))
+        return opened
+
+
+def open_to_all(queue: PacketQueue) -> None:
+    """Let other processes write to the queue's socket, which otherwise the kernel refuses."""
+    assert isinstance(queue, NativeQueue)
+    unspecified = bytes(12)  # struct sockaddr_nl of family AF_UNSPEC
+    assert ctypes.CDLL(None).connect(queue.fileno(), unspecified, len(unspecified)) == 0
 
 
 def until(condition: Callable[[], bool]) -> None:

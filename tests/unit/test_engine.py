@@ -320,3 +320,79 @@ def test_an_engine_for_few_flows_still_keeps_the_newest_in_flight():
     for n in range(500):
         assert engine.classify(udp(sport=n), 0).reason == "nth"
         assert engine.classify(udp(sport=n), 0).reason == "in-flight"
+
+
+@pytest.mark.parametrize("seed", [-1, -(2**200), 2**200, 2**64 - 1, 0])
+def test_any_integer_is_a_seed(seed):
+    packets = [udp(sport=n) for n in range(20)]
+    decisions = Classifier(sticky_policy(), seed).classify_many(packets, 0.0)
+    assert decisions == Classifier(sticky_policy(), seed).classify_many(packets, 0.0)
+
+
+def test_an_entry_that_is_to_live_forever_does_not_end_at_once():
+    c = Classifier(sticky_policy(timeout=1.8e16), seed=1)
+    c.classify(tcp(sport=1), 1e9)
+    assert c.classify(tcp(sport=2), 1e9 + 1e8).reason == "sticky"
+
+
+def test_the_end_of_time_is_a_time_like_any_other():
+    for moment in (1e14, 1.8e16, 1e300):
+        c = Classifier(sticky_policy(), seed=1)
+        assert c.classify(tcp(sport=1), moment).reason == "nth"
+        assert c.classify(tcp(sport=1), moment).uplink is not None
+
+
+@pytest.mark.parametrize("moment", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_time_is_refused(moment):
+    c = Classifier(policy(Rule("rest", "all")), seed=1)
+    with pytest.raises(UsageError, match="now"):
+        c.classify(tcp(), moment)
+    with pytest.raises(UsageError, match="now"):
+        c.classify_many([tcp()], moment)
+    assert c.counters().packets == 0
+
+
+@pytest.mark.parametrize("weight", [0, -1, 2**48 + 1, 2**62, 2**70])
+@pytest.mark.parametrize("method", ["nth", "weighted", "hash"])
+def test_a_weight_that_no_share_can_be_made_of_is_refused(method, weight):
+    balancer = Balancer("all", method, (Member("wired", weight), Member("wifi1", weight)))
+    with pytest.raises(UsageError, match=f"balancer all: weight {weight} of wired"):
+        Classifier(policy(Rule("rest", "all"), balancers=(balancer,)), seed=1)
+
+
+@pytest.mark.parametrize("number", [0, -1, -200_000, 62, 254, 256, 2**40])
+def test_an_uplink_whose_mark_has_no_room_under_the_mask_is_refused(number):
+    uplinks = (replace(UPLINKS[0], id=number), *UPLINKS[1:])
+    with pytest.raises(UsageError, match=f"uplink wired: id {number}"):
+        Engine(replace(policy(Rule("rest", "all")), uplinks=uplinks), 1)
+
+
+def test_two_uplinks_with_one_id_are_refused():
+    uplinks = (UPLINKS[0], replace(UPLINKS[1], id=1), UPLINKS[2])
+    with pytest.raises(UsageError, match="uplink wifi1: id 1 is that of wired"):
+        Engine(replace(policy(Rule("rest", "all")), uplinks=uplinks), 1)
+
+
+@pytest.mark.parametrize("size", [2**57, 2**58, 2**62])
+def test_a_table_larger_than_any_memory_is_refused(size):
+    with pytest.raises(MemoryError, match=f"{size} entries"):
+        Engine(policy(Rule("rest", "all")), 1, in_flight=size)
+    with pytest.raises(MemoryError, match=f"{size} entries"):
+        Classifier(sticky_policy(size=size), seed=1)
+
+
+def test_as_many_uplinks_as_there_can_be_share_by_the_largest_weights():
+    uplinks = tuple(Uplink(f"u{n}", n, f"eth{n}") for n in range(1, 254))
+    for method in ("nth", "weighted", "hash"):
+        members = tuple(Member(u.name, 65535 - u.id % 2) for u in uplinks)
+        balancer = Balancer("all", method, members)
+        gateway = Gateway(mask=0xFF00)
+        c = Classifier(Policy(gateway, Queue(), uplinks, (balancer,), (Rule("rest", "all"),)), 1)
+        decisions = c.classify_many([udp(f"8.8.{n % 256}.{n >> 8}") for n in range(2530)], 0.0)
+        assert {d.mark for d in decisions} <= {u.id << 8 for u in uplinks}
+        flows = c.counters().uplinks.values()
+        assert sum(flows) == 2530
+        if method == "nth":
+            assert max(flows) - min(flows) <= 2
+        c.set_up("u253", False)
+        assert c.classify(tcp("9.9.9.9"), 0.0).uplink not in (None, "u253")

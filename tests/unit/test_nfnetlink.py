@@ -110,6 +110,9 @@ def test_length_that_lies_breaks_the_message_not_the_reader(length: int, kind: i
 def test_errors_of_the_kernel_are_told_from_packets() -> None:
     late = message(kind=ERROR)[:16] + struct.pack("=i", -2)
     assert nfnetlink.read(struct.pack("=I", 20) + late[4:]) == ("error", 2)
+    # The one number whose negative does not exist.
+    odd = struct.pack("=I", 20) + late[4:16] + struct.pack("=i", -(2**31))
+    assert nfnetlink.read(odd) == ("error", -(2**31))
     assert nfnetlink.read(message(kind=OVERRUN)) == ("overrun", None)
     assert nfnetlink.read(message(kind=PACKET + 1)) == ("unreadable", None)
     assert nfnetlink.read(b"") == ("unreadable", None)
