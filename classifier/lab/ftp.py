@@ -41,9 +41,10 @@ class _Client(ftplib.FTP):
     def makeport(self) -> socket.socket:
         # ftplib's own leaves the socket open when the server refuses the PORT command.
         assert self.sock is not None
-        listener = socket.create_server((self.sock.getsockname()[0], 0), backlog=1)
+        listener = socket.create_server((self.sock.getsockname()[0], 0), family=self.af, backlog=1)
         try:
-            self.sendport(*listener.getsockname())
+            send = self.sendport if self.af == socket.AF_INET else self.sendeprt
+            send(*listener.getsockname()[:2])
             listener.settimeout(_PATIENCE)
         except BaseException:
             listener.close()

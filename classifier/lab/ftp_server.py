@@ -7,6 +7,7 @@ the data from the other.
 
 from __future__ import annotations
 
+import socket
 import sys
 import warnings
 
@@ -32,7 +33,9 @@ def main() -> None:
     Handler.banner = name
     # The lab's addresses are made up: who asked is answered, wherever the data goes.
     Handler.permit_foreign_addresses = True
-    server = FTPServer(("0.0.0.0", FTP_PORT), Handler)
+    # One for each family, on the event loop that all servers of pyftpdlib share.
+    server = FTPServer(socket.create_server(("", FTP_PORT)), Handler)
+    FTPServer(socket.create_server(("", FTP_PORT), family=socket.AF_INET6), Handler)
     print("ready", flush=True)
     server.serve_forever()
 

@@ -101,7 +101,7 @@ class Lab:
         """Start a server at a place, or with every ISP; see `classifier.lab.servers`."""
         if self._servers is None:
             self._servers = Servers(self.places)
-        if self._ftp and (protocol, port, version) == (TCP, FTP_PORT, 4):
+        if self._ftp and (protocol, port) == (TCP, FTP_PORT):
             return  # the FTP server is greeting there
         for place in [at] if at is not None else self.isps:
             self._servers.start(place, protocol, port, version)
@@ -174,8 +174,12 @@ class Lab:
         """Fetch a file from an FTP server on the internet as a host of the LAN."""
         if not self._ftp:
             self.start_ftp()
-        host = source or str(self.addresses.lans[0].hosts[1])
-        return ftp.visit(self.lan, host, remote, passive)
+        host: object = self.addresses.lans[0].hosts[1]
+        if ":" in remote:
+            if self.addresses.pool6 is None:
+                raise LabError("no uplink of this policy takes IPv6 flows, so the lab has no IPv6")
+            host = self.addresses.pool6[1]
+        return ftp.visit(self.lan, source or str(host), remote, passive)
 
     def close(self) -> None:
         """End everything; the namespaces vanish with all that is in them."""

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 WEIGHTS = {"wired": 1, "wifi1": 1, "wifi2": 1}
 
 
+@pytest.mark.parametrize("network", ["198.18.0.", "2001:2::"], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("passive", [True, False], ids=["passive", "active"])
 def test_ftp_data_follow_their_control_connection(
-    lab: StartLab, configuration: Configuration, passive: bool
+    lab: StartLab, configuration: Configuration, passive: bool, network: str
 ) -> None:
-    gateway = lab(configuration(WEIGHTS, gateway='helpers = ["ftp"]'))
-    visits = [gateway.visit_ftp(f"198.18.0.{n}", passive=passive) for n in range(1, 7)]
+    text = configuration(WEIGHTS, gateway='helpers = ["ftp"]', uplink='gateway6 = "fe80::1"')
+    gateway = lab(text)
+    visits = [gateway.visit_ftp(f"{network}{n}", passive=passive) for n in range(1, 7)]
     assert [visit.error for visit in visits] == [None] * 6
     assert [visit.data for visit in visits] == [visit.control for visit in visits]
     assert {visit.control for visit in visits} == set(WEIGHTS), "all three uplinks were tried"

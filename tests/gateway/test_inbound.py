@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from classifier.lab.flow import TCP, UDP
 from classifier.lab.shares import largest_deviation
 
 if TYPE_CHECKING:
@@ -14,10 +17,17 @@ if TYPE_CHECKING:
 WEIGHTS = {"wired": 1, "wifi1": 1}
 
 
-def arrive(gateway: Lab, port: int, count: int = 5) -> list[str | None]:
-    """Connections from the internet behind the second uplink to its address here."""
-    own = str(gateway.addresses.uplink("wifi1").own)
-    flows = gateway.flows(count, "tcp", port, to=own, source="198.18.9.9")
+PROTOCOLS = {"tcp": TCP, "udp": UDP}
+both_protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
+
+
+def arrive(
+    gateway: Lab, protocol: str, port: int, *, family: int = 4, count: int = 5
+) -> list[str | None]:
+    """Flows from the internet behind the second uplink to its address here."""
+    uplink = gateway.addresses.uplink("wifi1")
+    own, remote = (uplink.own, "198.18.9.9") if family == 4 else (uplink.own6, "2001:2::99")
+    flows = gateway.flows(count, protocol, port, to=str(own), source=remote)
     return list(gateway.connect(flows, place="wifi1").values())
 
 
@@ -25,6 +35,7 @@ def counters_stood_still(gateway: Lab) -> None:
     status = gateway.status()
     assert status["queue"]["packets"] == 0
     assert [uplink["flows"] for uplink in status["uplinks"].values()] == [0, 0]
+    assert status["direct"]["flows"] == 0
     flows = gateway.flows(20, "tcp", 8080)
     taken = gateway.connect(flows, at_once=1)
     order = [str(taken[flow]) for flow in flows]
@@ -32,30 +43,66 @@ def counters_stood_still(gateway: Lab) -> None:
     assert largest_deviation(order, WEIGHTS) < 1
 
 
-def test_a_connection_to_the_gateway_is_answered_on_the_uplink_it_came_by(
-    lab: StartLab, configuration: Configuration
+def forward(gateway: Lab, protocol: str) -> None:
+    """Port 8443 of the second uplink leads to port 9443 of a host of the LAN."""
+    server = str(next(gateway.addresses.lans[0].hosts.hosts()))
+    match = ["-i", "eth1", "-p", protocol, "--dport", "8443"]
+    rule = [*match, "-j", "DNAT", "--to", f"{server}:9443"]
+    gateway.gateway.run(["iptables", "-w", "-t", "nat", "-A", "PREROUTING", *rule])
+    gateway.serve(PROTOCOLS[protocol], 9443, at="lan")
+
+
+@both_protocols
+def test_a_flow_to_the_gateway_is_answered_on_the_uplink_it_came_by(
+    lab: StartLab, configuration: Configuration, protocol: str
 ) -> None:
     gateway = lab(configuration(WEIGHTS))
-    gateway.serve(6, 2222, at="gateway")
-    assert arrive(gateway, 2222) == ["gateway"] * 5
+    gateway.serve(PROTOCOLS[protocol], 2222, at="gateway")
+    gateway.tap.clear()
+    assert arrive(gateway, protocol, 2222) == ["gateway"] * 5
+    assert set(gateway.tap.packets()) == {"wired", "wifi1"}
+    assert gateway.tap.packets()["wired"] == 0, "an answer left by the other uplink"
     counters_stood_still(gateway)
 
 
-def test_a_gateway_whose_own_flows_are_not_classified_answers_the_same_way(
+def test_an_ipv6_flow_to_the_gateway_is_answered_on_the_uplink_it_came_by(
     lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS, uplink='gateway6 = "fe80::1"'))
+    for protocol, number in PROTOCOLS.items():
+        gateway.serve(number, 2222, 6, at="gateway")
+        assert arrive(gateway, protocol, 2222, family=6) == ["gateway"] * 5
+    counters_stood_still(gateway)
+
+
+@both_protocols
+def test_a_gateway_whose_own_flows_are_not_classified_answers_the_same_way(
+    lab: StartLab, configuration: Configuration, protocol: str
 ) -> None:
     gateway = lab(configuration(WEIGHTS, gateway="local = false"))
-    gateway.serve(6, 2222, at="gateway")
-    assert arrive(gateway, 2222) == ["gateway"] * 5
+    gateway.serve(PROTOCOLS[protocol], 2222, at="gateway")
+    assert arrive(gateway, protocol, 2222) == ["gateway"] * 5
 
 
+@both_protocols
 def test_a_forwarded_port_is_answered_on_the_uplink_it_came_by(
-    lab: StartLab, configuration: Configuration
+    lab: StartLab, configuration: Configuration, protocol: str
 ) -> None:
     gateway = lab(configuration(WEIGHTS))
-    server = str(next(gateway.addresses.lans[0].hosts.hosts()))
-    forward = ["-i", "eth1", "-p", "tcp", "--dport", "8443", "-j", "DNAT", "--to", f"{server}:9443"]
-    gateway.gateway.run(["iptables", "-w", "-t", "nat", "-A", "PREROUTING", *forward])
-    gateway.serve(6, 9443, at="lan")
-    assert arrive(gateway, 8443) == ["lan"] * 5
+    forward(gateway, protocol)
+    assert arrive(gateway, protocol, 8443) == ["lan"] * 5
+    counters_stood_still(gateway)
+
+
+def test_without_a_default_route_in_main_flows_in_and_out_find_their_way_back(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    """The reverse path filter then finds the way to a remote only by the mark."""
+    gateway = lab(configuration(WEIGHTS), service=False)
+    gateway.gateway.run(["ip", "route", "del", "default"])
+    gateway.start_service()
+    forward(gateway, "tcp")
+    gateway.serve(TCP, 2222, at="gateway")
+    assert arrive(gateway, "tcp", 8443) == ["lan"] * 5
+    assert arrive(gateway, "tcp", 2222) == ["gateway"] * 5
     counters_stood_still(gateway)

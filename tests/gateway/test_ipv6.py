@@ -40,6 +40,10 @@ def test_an_uplink_without_ipv6_takes_no_ipv6_flow(
     text = configuration(WEIGHTS).replace("weight = 2", f"weight = 2\n{GATEWAY6}")
     gateway = lab(text)
     assert set(gateway.connect(gateway.flows(30, "tcp", 80, family=6)).values()) == {"wired"}
+    # Not only because there is no other way: no flow was placed on the other.
+    wired = gateway.policy.mark(gateway.policy.uplink("wired"))
+    assert {c.mark for c in gateway.connections("ipv6") if c.dport == 80} == {wired}
+    assert gateway.status()["uplinks"]["wifi1"]["flows"] == 0
     taken = gateway.connect(gateway.flows(30, "tcp", 80))
     assert Counter(taken.values()) == {"wired": 20, "wifi1": 10}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,18 +54,32 @@ def test_ten_packets_back_to_back_leave_by_one_uplink(
     gateway.tap.settle()
     assert gateway.tap.torn() == []
     taken = gateway.tap.uplinks(flows)
-    if masquerade == "false":
-        assert all(len(uplinks) == 1 for uplinks in taken.values())
-        assert gateway.tap.packets().total() == 2000
+    assert all(len(uplinks) == 1 for uplinks in taken.values()), "a flow was lost"
     assert {name for uplinks in taken.values() for name in uplinks} == set(WEIGHTS)
+    seen = gateway.tap.flows()
+    if masquerade == "false":
+        assert gateway.tap.packets().total() == 2000
+        assert {s.src for s in seen} == {flow.src for flow in flows}
+    else:
+        own = {uplink.name: str(uplink.own) for uplink in gateway.addresses.uplinks}
+        assert all({s.src} == {own[name] for name in uplinks} for s, uplinks in seen.items())
+    placed = {name: uplink["flows"] for name, uplink in gateway.status()["uplinks"].items()}
+    assert placed == Counter(name for uplinks in taken.values() for name in uplinks)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("masquerade", ["true", "false"], ids=["masqueraded", "routed"])
 @pytest.mark.parametrize("method", METHODS)
 def test_two_syns_of_one_connection_leave_by_one_uplink(
-    lab: StartLab, configuration: Configuration, method: str, backend: str
+    lab: StartLab, configuration: Configuration, method: str, masquerade: str, backend: str
 ) -> None:
-    gateway = lab(configuration(WEIGHTS, method=method, more=f'[queue]\nbackend = "{backend}"'))
+    text = configuration(
+        WEIGHTS,
+        method=method,
+        uplink=f"masquerade = {masquerade}",
+        more=f'[queue]\nbackend = "{backend}"',
+    )
+    gateway = lab(text)
     gateway.tap.clear()
     flows = gateway.flows(100, "tcp", 8080)
     gateway.inject(syn(flow) for flow in flows for _ in range(2))

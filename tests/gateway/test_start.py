@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,26 @@ def test_the_service_works_with_either_variant_of_iptables(
     assert sorted(map(str, taken.values())) == ["wifi1"] * 10 + ["wired"] * 10
     assert gateway.stop_service() == 0
     assert "nfqc" not in gateway.gateway.run([f"iptables-{variant}-save"]).stdout
+
+
+def test_flows_from_before_the_start_stay_where_they_are(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS), service=False)
+    gateway.gateway.sysctl("net.ipv4.ip_forward", 1)
+    nat = ["-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE"]
+    gateway.gateway.run(["iptables", "-w", *nat])
+    questions = gateway.flows(20, "udp", 5353)
+    assert set(gateway.ask(questions).values()) == {"wired"}
+    with ExitStack() as stack:
+        old = [stack.enter_context(gateway.open(f)) for f in gateway.flows(10, "tcp", 8080)]
+        gateway.tap.clear()
+        gateway.start_service()
+        assert all(connection.say() == b"still there?" for connection in old)
+        assert set(gateway.ask(questions).values()) == {"wired"}
+        assert gateway.tap.packets()["wifi1"] == 0
+        assert gateway.status()["queue"]["packets"] == 0
+        assert set(gateway.connect(gateway.flows(10, "tcp", 8080)).values()) == set(WEIGHTS)
 
 
 def test_an_uplink_without_a_route_takes_no_flows_and_is_told(
