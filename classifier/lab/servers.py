@@ -20,7 +20,11 @@ from classifier.lab.namespace import Namespace
 
 QUESTION = b"?"
 _IP_PKTINFO = 8  # <linux/in.h>, struct in_pktinfo: interface, local address, destination
+_SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 _BACKLOG = 4096
+_BUFFER = 4 << 20
+"""Bytes for questions that wait; the usual buffer is full of some 250 of them, and one that is lost
+is asked only once."""
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -58,6 +62,8 @@ class Servers:
                 sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             else:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            if protocol != TCP:
+                _enlarge(sock)
             sock.setblocking(False)
             sock.bind(("", port))
             if protocol == TCP:
@@ -136,6 +142,13 @@ class Servers:
             if text.startswith(QUESTION):
                 with contextlib.suppress(OSError):
                     sock.sendmsg([name], [_from(item) for item in ancillary], 0, client)
+
+
+def _enlarge(sock: socket.socket) -> None:
+    """The largest receive buffer that this process may have."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    with contextlib.suppress(OSError):  # beyond net.core.rmem_max only with rights
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
 
 
 def _from(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:

@@ -21,6 +21,7 @@ from classifier.policy import DIRECT, DROP
 
 _NO_RULE = "(no rule)"
 _BURST = 10
+_AT_ONCE = 256
 _DROP_PATIENCE = 0.3
 _DROPPED = 256
 _SHORTEST_STICKY = 60.0
@@ -94,7 +95,8 @@ class Survey:
     def _send(self, part: Sequence[tuple[Specimen, Decision]], patience: float = 5.0) -> None:
         """Send flows in their order, and note where each arrived."""
         flows = [one.flow for one, _ in part]
-        taken = self._lab.connect(flows, place=self._place, patience=patience)
+        at_once = min(_AT_ONCE, self._lab.policy.queue.length)
+        taken = self._lab.connect(flows, place=self._place, at_once=at_once, patience=patience)
         direct = self._direct()
         for one, decision in part:
             flow = one.flow
@@ -118,7 +120,9 @@ class Survey:
 
     def _bursts(self) -> None:
         source = "lan" if self._place == LAN else None
-        flows = self._lab.flows(max(self._flows // 10, 10), "udp", 5004, source=source)
+        # A queue that is full lets packets pass unclassified; that is not what is tried here.
+        most = max(self._lab.policy.queue.length // (2 * _BURST), 1)
+        flows = self._lab.flows(min(max(self._flows // 10, 10), most), "udp", 5004, source=source)
         tap = self._lab.tap
         tap.clear()
         self._lab.send(flows, packets=_BURST, place=self._place)

@@ -100,6 +100,16 @@ class Tap:
         with self._drained():
             return Counter({name: counts.total() for name, counts in self._counts.items()})
 
+    def packets_of(self, flows: Iterable[Flow]) -> int:
+        """Packets of these flows by all uplinks: not those with which connections before them are
+        being closed. A flow is known as in `uplinks`."""
+        wanted = {(flow.protocol, flow.sport, flow.dst, flow.dport) for flow in flows}
+        return sum(
+            sum(uplinks.values())
+            for seen, uplinks in self.flows().items()
+            if (seen.protocol, seen.sport, seen.dst, seen.dport) in wanted
+        )
+
     def wait(
         self, holds: Callable[[Tap], bool], seconds: float = 10.0, what: str = "the packets"
     ) -> None:
