@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        options = _parser(arguments).parse_args(arguments)
+        options = parser(arguments).parse_args(arguments)
     except SystemExit as leaving:  # argparse leaves so after --help and --version
         return leaving.code if isinstance(leaving.code, int) else 0
     return cast(int, options.run(options))
@@ -81,16 +81,17 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\nsee {self.prog} --help")
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for a command line: with all commands, or only the one that `argv` is about."""
+    whole = _Parser(
         prog=PROGRAM,
         description="Balances new flows of a Linux gateway over its uplinks.",
         epilog=_EPILOG,
         allow_abbrev=False,
     )
     version = f"{PROGRAM} {metadata.version(PROGRAM)}"
-    parser.add_argument("--version", action="version", version=version)
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    whole.add_argument("--version", action="version", version=version)
+    subparsers = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in _wanted(argv):
         command = cast(Command, importlib.import_module(f"classifier.commands.{name}"))
         subparser = subparsers.add_parser(
@@ -101,7 +102,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             "--seed", type=_seed, metavar="N", help="make everything that is random repeatable"
         )
         subparser.set_defaults(run=command.run)
-    return parser
+    return whole
 
 
 def _wanted(argv: Sequence[str]) -> Sequence[str]:

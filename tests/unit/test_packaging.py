@@ -12,7 +12,7 @@ BUILT = (".so", ".pyc", ".pyo")
 
 
 def test_a_source_archive_holds_every_file_of_a_checkout(tmp_path: Path) -> None:
-    """Without its Cython sources no package can be built from it, though it is made without error."""
+    """Without the Cython sources it is made without an error, and no package is built from it."""
     command = [sys.executable, "-W", "ignore", "setup.py", "-q", "egg_info", "-e", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,111 @@
+"""The pages are the first thing that is tried: what they show works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from classifier.commands import COMMANDS, main, parser
+from classifier.commands.flow import first_packet, parse_flow
+from classifier.config import parse_policy
+from classifier.config.advice import warnings
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+README = PAGES[0].read_text()
+TARGETS = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FLOW = "tcp 192.168.2.5:40000 > 203.0.113.9:443 in eth2"
+CHANGES_NOTHING = ("check", "explain", "replay")
+
+
+def blocks(language: str) -> list[str]:
+    return [block for found, block in FENCE.findall(README) if found == language]
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Every `nfq-classifier ...` and `make ...` of the pages, in words."""
+    for page in PAGES:
+        text = page.read_text()
+        lines = "\n".join(block for language, block in FENCE.findall(text) if not language)
+        written = [*lines.splitlines(), *re.findall(r"^    \$ (.*)$", text, re.MULTILINE)]
+        written += re.findall(r"`((?:nfq-classifier|make) [^`\n]+)`", FENCE.sub("", text))
+        for line in written:
+            if re.match(r"(sudo )?(nfq-classifier|make) ", line):
+                words = shlex.split(line, comments=True)
+                yield tuple(words[words[0] == "sudo" :])
+
+
+SHOWN = sorted(set(commands()))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the README speaks of."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gateway.toml").write_text(blocks("toml")[0])
+    packet = first_packet(parse_flow(FLOW))
+    # pcap of raw IP packets (link type 101), one packet at second 1
+    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
+    record = struct.pack("<IIII", 1, 0, len(packet), len(packet))
+    (tmp_path / "capture.pcap").write_bytes(head + record + packet)
+    return tmp_path
+
+
+def test_the_gateway_in_five_lines_loads_and_has_five_lines() -> None:
+    (text,) = blocks("toml")
+    assert len(text.splitlines()) == 5
+    policy = parse_policy(text, "README.md")
+    assert warnings(policy) == ()
+    assert [member.weight for member in policy.balancers[0].members] == [2, 1]
+
+
+def test_every_command_is_shown() -> None:
+    assert {words[1] for words in SHOWN if words[0] == "nfq-classifier"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("words", SHOWN, ids=" ".join)
+def test_a_command_that_a_page_shows_is_one_that_there_is(words: tuple[str, ...]) -> None:
+    if words[0] == "make":
+        assert set(words[1:]) <= set(TARGETS)
+    else:
+        parser(words[1:]).parse_args(words[1:])  # raises UsageError
+
+
+@pytest.mark.parametrize(
+    "words",
+    [w for w in SHOWN if w[1] in CHANGES_NOTHING and "gateway.toml" in w],
+    ids=" ".join,
+)
+def test_a_command_of_the_readme_that_changes_nothing_does_what_it_says(
+    words: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words[1:]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "wired" in said.out and "everything" in said.out
+
+
+def test_the_python_of_the_readme_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = blocks("python")
+    exec(program, {"packet": first_packet(parse_flow(FLOW))})
+    assert capsys.readouterr().out == "wired everything nth 256\n1 1.0\n"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_of_a_page_leads_somewhere(page: Path) -> None:
+    text = page.read_text()
+    heads = {
+        re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-")
+        for head in re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in heads
+        else:
+            assert (page.parent / target).exists(), target
