@@ -146,14 +146,17 @@ class Lab:
         return sent
 
     def wire(self, interface: str | None = None) -> traffic.Injector:
-        """The wire of a LAN interface, by default the first, to put packets on; close it."""
-        names = [lan.interface for lan in self.addresses.lans]
-        number = names.index(interface) if interface is not None else 0
-        link = self.gateway.run(["ip", "link", "show", names[number]]).stdout
+        """The wire of one of the gateway's interfaces, by default the first of the LAN, to put
+        packets on at its other end; close it."""
+        ends = {lan.interface: (self.lan, f"lan{n}") for n, lan in enumerate(self.addresses.lans)}
+        for uplink in self.addresses.uplinks:
+            ends[uplink.interface] = self.isps[uplink.name], topology.ISP_INTERFACE
+        near = interface or self.addresses.lans[0].interface
+        link = self.gateway.run(["ip", "link", "show", near]).stdout
         found = re.search(r"link/ether (\S+)", link)
         if found is None:
-            raise LabError(f"the LAN interface {names[number]} has no hardware address")
-        return traffic.Injector(self.lan, f"lan{number}", found[1])
+            raise LabError(f"the interface {near} has no hardware address")
+        return traffic.Injector(*ends[near], found[1])
 
     def connections(self, family: str = "ipv4") -> list[Tracked]:
         """The connections that the gateway's kernel knows, with their marks."""

@@ -38,6 +38,7 @@ What a lab offers (see `classifier.lab.lab.Lab`, and `tap`, `gateway_service`, `
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,6 +46,7 @@ from typing import Protocol
 
 import pytest
 
+from classifier.host.state import Variant
 from classifier.lab.lab import Lab
 from classifier.lab.namespace import Namespace
 
@@ -95,6 +97,27 @@ def lab(tmp_path: Path) -> Iterator[StartLab]:
             return built
 
         yield start
+
+
+class UseIptables(Protocol):
+    def __call__(self, variant: Variant) -> None: ...
+
+
+@pytest.fixture
+def use_iptables(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> UseIptables:
+    """`use_iptables("legacy")`: from here on `iptables` and the like are of that variant."""
+
+    def use(variant: Variant) -> None:
+        programs = tmp_path_factory.mktemp("programs")
+        for family in ("iptables", "ip6tables"):
+            for action in ("", "-save", "-restore"):
+                target = Path("/usr/sbin") / f"{family}-{variant}{action}"
+                (programs / f"{family}{action}").symlink_to(target)
+        monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+    return use
 
 
 @pytest.fixture

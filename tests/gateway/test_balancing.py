@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from classifier.lab.flow import TCP
+from classifier.lab.flow import TCP, datagram
 from classifier.lab.shares import largest_deviation, outside_interval
 
 if TYPE_CHECKING:
@@ -81,15 +81,17 @@ def test_nth_is_within_one_flow_at_every_point_while_hundreds_of_flows_begin_at_
 
 
 def test_flows_that_need_no_turn_take_none(lab: StartLab, configuration: Configuration) -> None:
-    """Pinned, direct, dropped, to a host of the LAN's own network, and a flow's later packets."""
+    """Pinned, direct, dropped, to a network that the gateway is in, and a flow's later packets."""
     weights = {"wired": 5, "wifi1": 2, "wifi2": 1}
     gateway = lab(configuration(weights, rules=RULES))
     gateway.tap.clear()
     order: list[str] = []
+    near = str(gateway.addresses.uplink("wifi2").isp)
     for flow in gateway.flows(48, "tcp", 8080):
         (taken,) = gateway.connect([flow]).values()
         order.append(str(taken))
         assert set(gateway.ask(gateway.flows(1, "udp", 53)).values()) == {"wired"}
+        assert set(gateway.ask(gateway.flows(1, "udp", 5353, to=near)).values()) == {"wifi2"}
         gateway.send(gateway.flows(1, "udp", 99), packets=2)
         gateway.send(gateway.flows(1, "udp", 25), packets=2)
     assert largest_deviation(order, weights) < 1
@@ -98,6 +100,39 @@ def test_flows_that_need_no_turn_take_none(lab: StartLab, configuration: Configu
     status = gateway.status()
     assert status["rules"][0]["flows"] == 48
     assert status["direct"]["flows"] == 48
+    assert status["rules"][-1]["flows"] == 48, "the flows that are to be shared out, and no others"
+
+
+def test_flows_of_one_host_to_one_server_are_each_a_flow(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    """They differ in their source ports alone."""
+    weights = {"wired": 3, "wifi1": 1}
+    gateway = lab(configuration(weights))
+    host = str(gateway.addresses.lans[0].hosts[5])
+    for protocol in ("tcp", "udp"):
+        flows = gateway.flows(100, protocol, 8080, to="198.18.7.7", source=host)
+        assert Counter(gateway.connect(flows).values()) == {"wired": 75, "wifi1": 25}
+
+
+def test_what_does_not_leave_by_an_uplink_is_not_asked_about(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    """To an address of the gateway, to one beside it on a link, to all hosts, to a group."""
+    gateway = lab(configuration({"wired": 1, "wifi1": 1}), service=False)
+    gateway.gateway.run(["ip", "address", "add", "203.0.113.7/32", "dev", "lo"])
+    gateway.start_service()
+    gateway.serve(TCP, 2222, at="gateway")
+    addresses = gateway.addresses
+    own = ["203.0.113.7", str(addresses.uplink("wifi1").own), str(addresses.lans[0].gateway)]
+    to_gateway = gateway.connect(gateway.flows(6, "tcp", 2222, to=own))
+    assert set(to_gateway.values()) == {"gateway"}
+    near = str(addresses.uplink("wifi1").isp)
+    assert set(gateway.connect(gateway.flows(4, "tcp", 8080, to=near)).values()) == {"wifi1"}
+    everybody = gateway.flows(4, "udp", 67, to=["255.255.255.255", "224.0.0.251"])
+    gateway.inject(datagram(flow) for flow in everybody)
+    assert set(gateway.ask(gateway.flows(1, "udp", 5353)).values()) == {"wired"}, "the first turn"
+    assert gateway.status()["queue"]["packets"] == 1
 
 
 @pytest.mark.parametrize("weights", WEIGHTS[2:5:2], ids=lambda w: ":".join(map(str, w.values())))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
+import pytest
 from host_snapshots import shell, snapshot
 
 if TYPE_CHECKING:
-    from conftest import Configuration, StartLab
+    from conftest import Configuration, StartLab, UseIptables
 
+    from classifier.host.state import Variant
+    from classifier.lab.flow import Flow
     from classifier.lab.lab import Lab
     from classifier.lab.traffic import Connection
 
@@ -38,6 +43,54 @@ def close(connections: list[Connection]) -> None:
         connection.close()
 
 
+class SteadyTraffic:
+    """Flows that began before, asked again and again by a thread until the block ends.
+
+    UDP flows notice a single answer that is lost; of TCP, which would send again, the kernel's
+    count of segments that were is looked at.
+    """
+
+    def __init__(self, gateway: Lab, questions: list[Flow]) -> None:
+        self._gateway = gateway
+        self._questions = questions
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+        self.rounds: list[dict[Flow, str | None]] = []
+
+    def __enter__(self) -> SteadyTraffic:
+        self._resent = self._segments_resent()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def wait_for_rounds(self, count: int) -> None:
+        wanted = len(self.rounds) + count
+        deadline = time.monotonic() + 10
+        while len(self.rounds) < wanted:
+            assert time.monotonic() < deadline, "the traffic came to a halt"
+            time.sleep(0.005)
+
+    def segments_resent(self) -> int:
+        return self._segments_resent() - self._resent
+
+    def _ask(self) -> None:
+        while not self._ended.is_set():
+            self.rounds.append(self._gateway.ask(self._questions))
+            # New flows all the time, too.
+            self._gateway.send(self._gateway.flows(20, "udp", 5000), packets=3)
+
+    def _segments_resent(self) -> int:
+        names, values = (
+            line.split()
+            for line in self._gateway.lan.run(["cat", "/proc/net/snmp"]).stdout.splitlines()
+            if line.startswith("Tcp:")
+        )
+        return int(values[names.index("RetransSegs")])
+
+
 def test_killed_under_traffic_flows_go_on_and_a_new_start_takes_over(
     lab: StartLab, configuration: Configuration
 ) -> None:
@@ -45,40 +98,54 @@ def test_killed_under_traffic_flows_go_on_and_a_new_start_takes_over(
     shell(gateway.gateway, FOREIGN)
     before = snapshot(gateway.gateway)
     gateway.start_service()
+    as_started = snapshot(gateway.gateway)
     running = open_connections(gateway, 10)
     assert sorted(map(str, places(running))) == ["wifi1"] * 5 + ["wired"] * 5
+    questions = gateway.flows(10, "udp", 5353)
+    taken = gateway.ask(questions)
+    assert sorted(map(str, taken.values())) == ["wifi1"] * 5 + ["wired"] * 5
+    gateway.tap.clear()
 
-    ended = threading.Event()
-
-    def traffic() -> None:
-        while not ended.is_set():
-            gateway.send(gateway.flows(20, "udp", 5000), packets=3)
-
-    sender = threading.Thread(target=traffic)
-    sender.start()
-    try:
+    with SteadyTraffic(gateway, questions) as traffic:
+        traffic.wait_for_rounds(2)
         gateway.service.kill()
         assert all(connection.say() == b"still there?" for connection in running)
-        orphans = gateway.connect(gateway.flows(20, "tcp", 8080))
-        assert set(orphans.values()) == {"wired"}, "new flows pass as direct"
+        traffic.wait_for_rounds(2)
+        orphans = gateway.flows(20, "tcp", 8080) + gateway.flows(20, "udp", 5353)
+        assert set(gateway.connect(orphans).values()) == {"wired"}, "new flows pass as direct"
         gateway.start_service()
         assert all(connection.say() == b"still there?" for connection in running)
-    finally:
-        ended.set()
-        sender.join()
-    taken = gateway.connect(gateway.flows(20, "tcp", 8080))
-    assert set(taken.values()) == set(WEIGHTS), "the new start does not classify"
+        traffic.wait_for_rounds(2)
+        assert set(gateway.connect(orphans[20:]).values()) == {"wired"}, "a direct flow was moved"
+        assert traffic.segments_resent() == 0
+    assert traffic.rounds == [taken] * len(traffic.rounds), "an answer was lost or went astray"
+    assert gateway.tap.torn() == []
+    assert snapshot(gateway.gateway) == as_started, "the new start left something, or lacks it"
+    own_way = {place: {c.flow for c in running if c.place == place} for place in WEIGHTS}
+    for place, flows in own_way.items():
+        assert set(gateway.tap.uplinks(flows).values()) == {frozenset({place})}
+
+    fresh = gateway.connect(gateway.flows(20, "tcp", 8080))
+    assert set(fresh.values()) == set(WEIGHTS), "the new start does not classify"
     close(running)
 
     assert gateway.stop_service() == 0
     assert snapshot(gateway.gateway) == before
 
 
+@pytest.mark.parametrize("variant", ["nft", "legacy"])
 def test_down_removes_what_a_killed_service_left_to_the_byte(
-    lab: StartLab, configuration: Configuration
+    lab: StartLab, configuration: Configuration, use_iptables: UseIptables, variant: Variant
 ) -> None:
-    gateway = lab(configuration(WEIGHTS, gateway='helpers = ["ftp"]'), service=False)
+    use_iptables(variant)
+    text = configuration(WEIGHTS, gateway='helpers = ["ftp"]', uplink='gateway6 = "fe80::1"')
+    gateway = lab(text, service=False)
     shell(gateway.gateway, FOREIGN)
+    if variant == "legacy":
+        # This kernel side keeps a table, once used, until the namespace ends.
+        for program in ("iptables-legacy", "ip6tables-legacy"):
+            for table in ("raw", "mangle", "nat"):
+                gateway.gateway.run([program, "-w", "-t", table, "-nL"])
     before = snapshot(gateway.gateway)
     gateway.start_service()
     gateway.connect(gateway.flows(20, "tcp", 8080))
@@ -88,6 +155,20 @@ def test_down_removes_what_a_killed_service_left_to_the_byte(
     assert snapshot(gateway.gateway) == before
     gateway.service.command("down", str(gateway.service.config))  # again: nothing to do, no error
     assert snapshot(gateway.gateway) == before
+
+
+def test_a_stop_under_traffic_loses_no_packet_that_waits(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS))
+    assert set(gateway.connect(gateway.flows(10, "tcp", 8080)).values()) == set(WEIGHTS)
+    gateway.tap.clear()
+    gateway.service.signal(signal.SIGSTOP)
+    gateway.send(gateway.flows(500, "udp", 5000))
+    gateway.service.signal(signal.SIGTERM)
+    gateway.service.signal(signal.SIGCONT)
+    assert gateway.service.stop() == 0
+    gateway.tap.wait_for_packets(500)
 
 
 def test_a_stop_that_keeps_the_state_leaves_established_flows_alone(

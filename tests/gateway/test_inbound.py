@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from classifier.lab.flow import TCP, UDP
+from classifier.lab.flow import TCP, UDP, Flow, datagram
 from classifier.lab.shares import largest_deviation
 
 if TYPE_CHECKING:
@@ -106,3 +107,34 @@ def test_without_a_default_route_in_main_flows_in_and_out_find_their_way_back(
     assert arrive(gateway, "tcp", 8443) == ["lan"] * 5
     assert arrive(gateway, "tcp", 2222) == ["gateway"] * 5
     counters_stood_still(gateway)
+
+
+def test_answers_that_come_in_by_another_uplink_reach_the_lan(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    """Without masquerading nothing ties an answer to the uplink that the question left by."""
+    gateway = lab(configuration(WEIGHTS, uplink="masquerade = false"))
+    gateway.tap.clear()
+    (flow,) = gateway.flows(1, "udp", 5000)
+    gateway.send([flow])
+    gateway.tap.wait_for_packets(1)
+    assert gateway.tap.uplinks([flow]) == {flow: {"wired"}}
+    match = ["-i", "eth1", "-o", "lan0", "-p", "udp", "--sport", "5000"]
+    gateway.gateway.run(["iptables", "-w", "-I", "FORWARD", *match])
+    answer = datagram(Flow(UDP, flow.dst, flow.dport, str(flow.src), flow.sport))
+    with gateway.wire("eth1") as wire:
+        for _ in range(3):
+            wire.put(answer)
+    deadline = time.monotonic() + 5
+    while (forwarded := packets_of_first_rule(gateway)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert forwarded == 3
+    gateway.send([flow])
+    gateway.tap.wait_for_packets(2)
+    assert gateway.tap.uplinks([flow]) == {flow: {"wired"}}
+    assert gateway.status()["queue"]["packets"] == 1
+
+
+def packets_of_first_rule(gateway: Lab) -> int:
+    listed = gateway.gateway.run(["iptables", "-w", "-nvxL", "FORWARD"]).stdout
+    return int(listed.splitlines()[2].split()[0])

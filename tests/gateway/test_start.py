@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,9 @@ from host_snapshots import snapshot
 from classifier.errors import LabError
 
 if TYPE_CHECKING:
-    from conftest import Configuration, StartLab
+    from conftest import Configuration, StartLab, UseIptables
+
+    from classifier.host.state import Variant
 
 WEIGHTS = {"wired": 1, "wifi1": 1}
 
@@ -49,17 +50,10 @@ def test_a_rule_of_somebody_else_at_our_priority_is_named(
 def test_the_service_works_with_either_variant_of_iptables(
     lab: StartLab,
     configuration: Configuration,
-    variant: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    use_iptables: UseIptables,
+    variant: Variant,
 ) -> None:
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    for family in ("iptables", "ip6tables"):
-        for action in ("", "-save", "-restore"):
-            target = Path("/usr/sbin") / f"{family}-{variant}{action}"
-            (programs / f"{family}{action}").symlink_to(target)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    use_iptables(variant)
     gateway = lab(configuration(WEIGHTS, gateway='helpers = ["ftp"]'))
     with gateway.gateway.enter():
         used = gateway.gateway.run([f"iptables-{variant}-save"]).stdout
