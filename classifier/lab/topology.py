@@ -117,14 +117,14 @@ def _wire(
 def _pair(near: str, near_mac: str, namespace: Namespace, far: str, far_mac: str) -> str:
     place = f"/proc/{os.getpid()}/fd/{namespace.fileno()}"
     return (
-        f"link add {near} {near_mac} txqueuelen 1000 type veth "
+        f"link add name {near} {near_mac} txqueuelen 1000 type veth "
         f"peer name {far} {far_mac} netns {place}"
     )
 
 
 def _gateway_side(addresses: Addresses) -> Iterator[str]:
     for lan in addresses.lans:
-        yield f"link set {lan.interface} up"
+        yield f"link set dev {lan.interface} up"
         yield f"addr add {lan.gateway}/{lan.network.prefixlen} dev {lan.interface}"
         if lan.network6 is not None:
             yield f"addr add {lan.network6[1]}/64 dev {lan.interface} nodad"
@@ -144,7 +144,7 @@ def _gateway_side(addresses: Addresses) -> Iterator[str]:
 
 def _gateway_uplink(uplink: UplinkAddresses, metric: int) -> Iterator[str]:
     dev = uplink.interface
-    yield f"link set {dev} {'arp off' if uplink.point_to_point else ''} up"
+    yield f"link set dev {dev} {'arp off' if uplink.point_to_point else ''} up"
     yield f"addr add {uplink.own}/{uplink.prefix} dev {dev}"
     if uplink.own6 is not None:
         yield f"addr add {uplink.own6}/64 dev {dev} nodad"
@@ -172,7 +172,7 @@ def _lan_side(addresses: Addresses) -> Iterator[str]:
 
 def _lan_link(lan: LanAddresses, interface: str) -> Iterator[str]:
     first = interface == "lan0"
-    yield f"link set {interface} up"
+    yield f"link set dev {interface} up"
     yield f"addr add {lan.router}/{lan.network.prefixlen} dev {interface}"
     if first:
         yield f"route add default via {lan.gateway} dev {interface}"
@@ -184,7 +184,7 @@ def _lan_link(lan: LanAddresses, interface: str) -> Iterator[str]:
 
 def _isp_side(uplink: UplinkAddresses, addresses: Addresses) -> Iterator[str]:
     dev = ISP_INTERFACE
-    yield f"link set {dev} {'arp off' if uplink.point_to_point else ''} up"
+    yield f"link set dev {dev} {'arp off' if uplink.point_to_point else ''} up"
     yield f"addr add {uplink.isp}/{uplink.prefix} dev {dev}"
     # In table main, not local: there it would hide the link to the gateway.
     yield "route add local default dev lo table main"

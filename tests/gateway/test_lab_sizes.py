@@ -42,3 +42,15 @@ def test_a_short_queue_is_not_overfilled(tmp_path: Path) -> None:
     file.write_text(POLICY)
     (kind,) = lab(str(file), "--flows", "600")["sent"]
     assert kind["got"] == {"wired": 400, "wifi": 200}
+
+
+def test_flows_that_are_all_dropped_prove_nothing_about_bursts(tmp_path: Path) -> None:
+    """The interface has a name that `ip` could take for one of its own words."""
+    file = tmp_path / "drop.toml"
+    file.write_text(POLICY.replace("eth2", "l").replace('"all" }', '"drop" }'))
+    report = lab(str(file), "--flows", "20")
+    (kind,) = report["sent"]
+    assert kind["got"] == {"drop": 20}
+    held = {promise["promise"].split(",")[0]: promise["held"] for promise in report["promises"]}
+    assert held["every flow goes where the engine says offline"] is True
+    assert held["a flow leaves by one uplink"] is None
