@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from classifier.lab.flow import datagram
 from classifier.lab.shares import deviation
 
 if TYPE_CHECKING:
@@ -75,3 +76,22 @@ def test_direct_flows_stay_on_main_s_default_route_and_are_asked_about_once(
     status = gateway.status()
     assert status["queue"]["packets"] == 1, "a one-way flow that is direct came to the queue again"
     assert status["direct"]["flows"] == 1
+
+
+def test_a_rule_for_an_interface_takes_the_flows_that_come_in_there(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    rules = '[[rules]]\nname = "guests"\nin_interface = "lan1"\nuse = "wifi1"'
+    text = configuration({"wired": 1, "wifi1": 1, "wifi2": 1}, rules=rules)
+    gateway = lab(text.replace('lan = ["lan0"]', 'lan = ["lan0", "lan1"]'))
+    guests = [str(host) for host in list(gateway.addresses.lans[1].hosts)[1:4]]
+    # By hand on the guests' wire: every LAN of the lab is one namespace, with one way out.
+    flows = gateway.flows(30, "udp", 5000, source=guests)
+    gateway.tap.clear()
+    gateway.inject([datagram(flow) for flow in flows], "lan1")
+    gateway.tap.wait_for_packets(30)
+    assert set(gateway.tap.uplinks(flows).values()) == {frozenset({"wifi1"})}
+    rest = gateway.connect(gateway.flows(30, "tcp", 8080))
+    assert sorted(map(str, rest.values())) == ["wifi1"] * 10 + ["wifi2"] * 10 + ["wired"] * 10
+    own = gateway.connect(gateway.flows(30, "tcp", 8080, source=None), place="gateway")
+    assert sorted(map(str, own.values())) == ["wifi1"] * 10 + ["wifi2"] * 10 + ["wired"] * 10

@@ -28,18 +28,15 @@ def mark_as_somebody_else(gateway: Lab, mask: int) -> None:
     that has not these and no other ones outside of our mask afterwards is dropped."""
     packet, connection = (f"{bits:#x}/{bits:#x}" for bits in foreign_bits(mask))
     kept = ["-m", "mark", "!", "--mark", f"{foreign_bits(mask)[0]:#x}/{ALL & ~mask:#x}"]
-    others = ALL & ~mask
     for hook in ("PREROUTING", "OUTPUT"):
         mangle = ["iptables", "-w", "-t", "mangle", "-A", hook]
         gateway.gateway.run([*mangle, "-j", "MARK", "--set-xmark", packet])
-        fresh = ["-m", "connmark", "--mark", f"0x0/{others:#x}"]
-        gateway.gateway.run([*mangle, *fresh, "-j", "CONNMARK", "--set-xmark", connection])
-    for chain in ("INPUT", "FORWARD", "OUTPUT"):
-        gateway.gateway.run(
-            ["iptables", "-w", "-A", chain, "!", "-o", "lo", *kept, "-j", "DROP"]
-            if chain != "INPUT"
-            else ["iptables", "-w", "-A", chain, "!", "-i", "lo", *kept, "-j", "DROP"]
-        )
+        # At its first packet only, so that one who wipes it out is not helped by the next.
+        first = ["-m", "conntrack", "--ctstate", "NEW"]
+        gateway.gateway.run([*mangle, *first, "-j", "CONNMARK", "--set-xmark", connection])
+    for chain, side in (("INPUT", "-i"), ("FORWARD", "-o"), ("OUTPUT", "-o")):
+        drop = ["iptables", "-w", "-A", chain, "!", side, "lo", *kept, "-j", "DROP"]
+        gateway.gateway.run(drop)
 
 
 def connection_marks(gateway: Lab, *ports: int) -> Counter[int]:

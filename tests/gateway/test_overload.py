@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from classifier.sources.kernel import kernel_counters
 
 if TYPE_CHECKING:
@@ -17,8 +19,11 @@ LENGTH = 16
 FLOWS = 200
 
 
-def small_queue(overload: str) -> str:
-    return f'[queue]\nlength = {LENGTH}\noverload = "{overload}"'
+both_backends = pytest.mark.parametrize("backend", ["native", "netfilterqueue"])
+
+
+def small_queue(overload: str, backend: str) -> str:
+    return f'[queue]\nlength = {LENGTH}\noverload = "{overload}"\nbackend = "{backend}"'
 
 
 def waiting(gateway: Lab) -> int:
@@ -28,10 +33,11 @@ def waiting(gateway: Lab) -> int:
     return queue.waiting
 
 
+@both_backends
 def test_with_accept_nothing_is_lost_and_what_was_not_classified_is_counted(
-    lab: StartLab, configuration: Configuration
+    lab: StartLab, configuration: Configuration, backend: str
 ) -> None:
-    gateway = lab(configuration(WEIGHTS, more=small_queue("accept")))
+    gateway = lab(configuration(WEIGHTS, more=small_queue("accept", backend)))
     gateway.tap.clear()
     gateway.service.signal(signal.SIGSTOP)
     flows = gateway.flows(FLOWS, "udp", 5000)
@@ -48,12 +54,15 @@ def test_with_accept_nothing_is_lost_and_what_was_not_classified_is_counted(
     gateway.tap.wait_for_packets(2 * FLOWS)
     assert gateway.status()["queue"]["packets"] == LENGTH
     assert gateway.tap.torn() == []
+    classified = [by for by in gateway.tap.uplinks(flows).values() if by == {"wifi1"}]
+    assert len(classified) == LENGTH // 2, "all the others stay on main's default route"
 
 
+@both_backends
 def test_with_drop_nothing_passes_that_is_not_classified(
-    lab: StartLab, configuration: Configuration
+    lab: StartLab, configuration: Configuration, backend: str
 ) -> None:
-    gateway = lab(configuration(WEIGHTS, more=small_queue("drop")))
+    gateway = lab(configuration(WEIGHTS, more=small_queue("drop", backend)))
     gateway.tap.clear()
     gateway.service.signal(signal.SIGSTOP)
     gateway.send(gateway.flows(FLOWS, "udp", 5000))
