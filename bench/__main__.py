@@ -12,10 +12,11 @@ import sys
 from dataclasses import asdict
 from types import ModuleType
 
-from bench import drain, replay
+from bench import decide, drain, replay
 from classifier.errors import ClassifierError
 
 CASES: dict[str, ModuleType] = {
+    "decide": decide,
     "drain": drain,
     "replay": replay,
 }

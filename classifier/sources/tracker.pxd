@@ -47,7 +47,7 @@ cdef class Tracker:
     cdef Network* lan
     cdef uint32_t lan_count
     cdef uint16_t interface
-    cdef bint keeps_records, finished
+    cdef bint keeps_records
     cdef Record* records
     cdef uint32_t record_count, record_room
     cdef uint64_t* rule_flows

@@ -126,7 +126,6 @@ cdef class Tracker:
                 self._end(self.table.slots[at].number - 1)
         self.fragments4.drain()
         self.fragments6.drain()
-        self.finished = True
 
     def total(self, int target):
         """Flows, packets and bytes of an uplink's id, of 0 (direct), 254 (dropped) or 255
@@ -150,7 +149,7 @@ cdef class Tracker:
     def record(self, Py_ssize_t index):
         """A flow, in order of start: nanoseconds since 1970, protocol number, source, source port or
         None, destination, destination port or None, target as in `total`, index of the rule or -1,
-        reason, packets, bytes."""
+        reason, packets, bytes; these two are 0 until `finish`, or until the flow has ended."""
         cdef Record* found
         if not 0 <= index < self.record_count:
             raise IndexError(index)
@@ -382,6 +381,8 @@ cdef class Tracker:
             record.has_ports = packet.has_ports
             record.target = tail.target
             record.reason = reason
+            # Told when the flow ends.
+            record.packets = record.bytes = 0
         insert(&self.table, &flow, &tail)
 
     # Where a new flow goes: by the engine, unless a gateway would not have asked it.

@@ -11,8 +11,11 @@ from capture_files import RAW, SYN, SYN_ACK, Captured, at, echo, ipv4, ipv6, pca
 
 from classifier import Classifier, replay
 from classifier.config import parse_policy
+from classifier.engine import Engine
 from classifier.errors import CaptureError, UsageError
 from classifier.replay import Replay
+from classifier.sources.capture import CaptureReader
+from classifier.sources.tracker import Tracker
 
 IN, OUT = "192.168.1.2", "198.51.100.7"
 
@@ -227,10 +230,22 @@ STREAM = """
 import resource, sys
 from classifier.config import load_policy
 from classifier.replay import Replay
+from classifier.sources.capture import CaptureReader
+from classifier.sources.tracker import Tracker
 run = Replay(load_policy(sys.argv[1]), seed=1, keep=False)
 run.read("-")
 print(run.report().packets, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+
+
+def test_a_flow_that_goes_on_has_no_sums_until_it_ends(policy, raw):
+    tracker = Tracker(Engine(policy, 7))
+    with CaptureReader(raw(at(n, syn(n % 5)) for n in range(500))) as reader:
+        while tracker.read(reader):
+            pass
+    assert [tracker.record(n)[-2:] for n in range(len(tracker))] == [(0, 0)] * 5
+    tracker.finish()
+    assert [tracker.record(n)[-2:] for n in range(len(tracker))] == [(100, 4000)] * 5
 
 
 def peak(policy_file, packets):

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from scapy.utils import RawPcapReader
 
+from classifier import Classifier
 from classifier.errors import CaptureError
 from classifier.replay import Replay
+from classifier.sources.capture import CaptureReader
+from classifier.wire import headers
 
 
 def folder():
@@ -72,3 +75,17 @@ def test_balanced_flows_of_all_captures_are_shared_to_within_one(policy):
             counts[flow.uplink == "b"] += 1
     assert abs(counts[0] - counts[1]) <= 1
     assert sum(counts) > 1000
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
+def test_every_packet_of_a_capture_can_be_decided_as_if_it_were_queued(policy, path):
+    packets = []
+    try:
+        with CaptureReader(str(path)) as reader:
+            while taken := reader.take():
+                packets += [data for _, data, _ in taken if data is not None]
+    except CaptureError:
+        pass  # which the test above looks at
+    decisions = Classifier(policy, seed=11).classify_many(packets, 0.0)
+    malformed = [bool(headers(packet)["malformed"]) for packet in packets]
+    assert [decision.reason == "malformed" for decision in decisions] == malformed
