@@ -132,7 +132,16 @@ def _compiled(folder: Path) -> _Decide:
     program = folder / f"deciding{sysconfig.get_config_var('EXT_SUFFIX')}"
     include = sysconfig.get_path("include")
     for command in (
-        [sys.executable, "-m", "cython", "-3", f"-I{_HERE.parent}", str(source), "-o", str(written)],
+        [
+            sys.executable,
+            "-m",
+            "cython",
+            "-3",
+            f"-I{_HERE.parent}",
+            str(source),
+            "-o",
+            str(written),
+        ],
         ["gcc", "-O2", "-shared", "-fPIC", f"-I{include}", str(written), "-o", str(program)],
     ):
         compiled = subprocess.run(command, capture_output=True, text=True)

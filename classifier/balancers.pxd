@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from classifier.hashing cimport HashKey
 from classifier.methods cimport Choice
-from classifier.tables cimport Table
+from classifier.tables cimport Slot, Table
 from classifier.wire cimport Packet
 
 cdef enum TargetKind:
@@ -23,13 +23,6 @@ cdef enum Method:
     WEIGHTED = 1
     HASH = 2
 
-cdef enum:
-    STICKY_WORDS = 4
-
-cdef struct StickyKey:
-    uint64_t words[STICKY_WORDS]
-    uint64_t digest
-
 cdef struct Balancer:
     uint8_t method        # a Method
     bint remembers        # has a sticky table; hash needs none
@@ -39,7 +32,8 @@ cdef struct Balancer:
     int64_t* weights
     Choice choices[2]     # by family; nth: the first serves both while `shared`
     bint shared
-    uint64_t masks[2][STICKY_WORDS]
+    uint64_t mask4        # of remote and local address, as `address_pair` has them
+    uint64_t masks6[4]    # of remote and local address, two words each
     uint64_t timeout      # milliseconds
     Table sticky
 
@@ -52,23 +46,24 @@ cdef void destroy_balancer(Balancer* balancer) noexcept nogil
 # uplinks are the same as before go on.
 cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nogil
 
-cdef void sticky_key(
-    const Balancer* balancer, const HashKey* key, const Packet* packet, StickyKey* sticky
+# The digest by which a balancer knows what a flow's sticky entry goes by.
+cdef uint64_t sticky_key(
+    const Balancer* balancer, const HashKey* key, const Packet* packet
 ) noexcept nogil
 
-# The uplink remembered for a key, which is thereby remembered longer, or 0. One that is remembered
-# but cannot take the flow is forgotten.
+# The uplink remembered for a key, which is thereby remembered longer, or 0; then `place` is set for
+# `remember`. One that is remembered but cannot take the flow is forgotten.
 cdef uint8_t remembered(
-    Balancer* balancer, const StickyKey* sticky, int family, const uint8_t* usable, uint64_t now
+    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** place
 ) noexcept nogil
 
 cdef void remember(
-    Balancer* balancer, const StickyKey* sticky, int family, uint8_t uplink, uint64_t now
+    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* place
 ) noexcept nogil
 
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil
 
 # An uplink by the balancer's method, or 0 when none can take the flow.
 cdef uint8_t choose(
-    Balancer* balancer, int family, const StickyKey* sticky, uint64_t* random
+    Balancer* balancer, int family, uint64_t sticky, uint64_t* random
 ) noexcept nogil

@@ -2,10 +2,10 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from classifier.balancers cimport Balancer, StickyKey, Target
+from classifier.balancers cimport Balancer, Target
 from classifier.hashing cimport HashKey
 from classifier.matching cimport Matcher
-from classifier.tables cimport Table
+from classifier.tables cimport Slot, Table
 from classifier.wire cimport Packet
 
 cdef extern from "<pthread.h>" nogil:
@@ -39,7 +39,7 @@ cdef struct Flow:
     int fault                  # what `parse` said
     bint matched               # `rule` and, for a balancer that needs it, `sticky` are known
     int32_t rule
-    StickyKey sticky
+    uint64_t sticky            # digest
 
 cdef struct Tally:
     uint64_t packets
@@ -86,7 +86,7 @@ cdef class Engine:
     cdef void settle(
         self, Flow* flow, uint16_t interface, int64_t uid, Decision* decision
     ) noexcept nogil
-    cdef bint repeat(self, Flow* flow, Decision* decision) noexcept nogil
+    cdef bint repeat(self, Flow* flow, Decision* decision, Slot** place) noexcept nogil
     cdef void follow(self, Flow* flow, Decision* decision) noexcept nogil
     cdef uint8_t balance(
         self, Balancer* balancer, Flow* flow, uint8_t* reason

@@ -4,7 +4,7 @@
 # three to finish, as the Rust and CPython dictionaries use it): who sends packets must not be able
 # to choose addresses that collide in our tables. splitmix64 is Steele, Lea & Flood 2014.
 from libc.stddef cimport size_t
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -55,6 +55,12 @@ cdef inline uint64_t siphash(const HashKey* key, const uint64_t* words, size_t c
     sip_round(v)
     sip_round(v)
     return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+cdef inline uint64_t address_pair(const uint64_t* dst, const uint64_t* src) noexcept nogil:
+    # Two IPv4 addresses in one word, which saves half of the time that hashing them takes. No IPv6
+    # key has the same hash but by chance: it has more words, and their number is hashed with them.
+    return (dst[1] << 32) | <uint32_t>src[1]
 
 
 cdef inline uint64_t mix(uint64_t z) noexcept nogil:

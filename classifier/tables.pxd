@@ -77,26 +77,25 @@ cdef inline void prefetch(const Table* table, uint64_t digest) noexcept nogil:
     prefetch_line(slot + (<size_t>2 << table.shift))
 
 
-# The entry of a key, expired or not, or NULL.
+# The entry of a key, expired or not; if it has none, the empty slot where look-ups for it end.
 cdef inline Slot* find(const Table* table, uint64_t digest) noexcept nogil:
     cdef size_t index = reduce(digest, table.slot_count)
     cdef Slot* entry = slot_at(table, index)
-    while entry.life:
-        if entry.digest == digest:
-            return entry
+    while entry.life and entry.digest != digest:
         index = after(table, index)
         entry = slot_at(table, index)
-    return NULL
+    return entry
 
 
 # Makes an empty table for `capacity` entries; MemoryError when there is no memory for it.
 cdef int create(Table* table, size_t capacity, bint with_values) except -1
 cdef void destroy(Table* table) noexcept nogil
 
-# Makes room for one more, then an entry for a key that is not there. Never fails: when the table is
-# full, the entry that expires soonest among a few goes. The caller writes the value.
+# Makes room for one more, then an entry for a key that is not there; `place` is what `find` gave, and
+# nothing has changed in the table since. Never fails: when the table is full, the entry that expires
+# soonest among a few goes. The caller writes the value.
 cdef Slot* insert(
-    Table* table, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
+    Table* table, Slot* place, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
 ) noexcept nogil
 
 cdef void remove(Table* table, Slot* entry) noexcept nogil

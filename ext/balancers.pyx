@@ -2,7 +2,7 @@
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from classifier.hashing cimport siphash
+from classifier.hashing cimport address_pair, siphash
 from classifier.methods cimport Share, begin_turns, drawn, next_turn, rendezvous
 from classifier.tables cimport (
     Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, set_life, tag,
@@ -60,13 +60,15 @@ cdef int compile_balancer(
 
 
 cdef int compile_masks(Balancer* balancer, object sticky) except -1:
-    # The key is the remote address, then the local one, each as two words with what is not asked
-    # for masked out. An IPv4 address lies in the last 32 bits.
-    for family, prefix in enumerate((96 + sticky.prefix4, sticky.prefix6)):
-        mask = ((1 << prefix) - 1) << (128 - prefix)
-        for first, asked in ((0, "remote" in sticky.by), (2, "local" in sticky.by)):
-            balancer.masks[<int>family][<int>first] = mask >> 64 if asked else 0
-            balancer.masks[<int>family][<int>first + 1] = mask & 0xFFFFFFFFFFFFFFFF if asked else 0
+    # The key is the remote address, then the local one, with what is not asked for masked out.
+    cdef int first
+    mask4 = ((1 << sticky.prefix4) - 1) << (32 - sticky.prefix4)
+    mask6 = ((1 << sticky.prefix6) - 1) << (128 - sticky.prefix6)
+    for first, asked in ((0, "remote" in sticky.by), (2, "local" in sticky.by)):
+        if asked:
+            balancer.mask4 |= mask4 << (16 * (2 - first))
+            balancer.masks6[first] = mask6 >> 64
+            balancer.masks6[first + 1] = mask6 & 0xFFFFFFFFFFFFFFFF
     return 0
 
 
@@ -136,42 +138,42 @@ cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nog
     balancer.shared = share
 
 
-cdef void sticky_key(
-    const Balancer* balancer, const HashKey* key, const Packet* packet, StickyKey* sticky
+cdef uint64_t sticky_key(
+    const Balancer* balancer, const HashKey* key, const Packet* packet
 ) noexcept nogil:
-    cdef const uint64_t* masks = balancer.masks[packet.family == 6]
-    sticky.words[0] = packet.dst[0] & masks[0]
-    sticky.words[1] = packet.dst[1] & masks[1]
-    sticky.words[2] = packet.src[0] & masks[2]
-    sticky.words[3] = packet.src[1] & masks[3]
-    sticky.digest = siphash(key, sticky.words, STICKY_WORDS)
-
-
-cdef inline uint64_t sticky_digest(const StickyKey* sticky, int family) noexcept nogil:
-    # An IPv6 address with an IPv4 one inside has the same words as that.
-    return sticky.digest ^ <uint64_t>family
+    cdef uint64_t words[4]
+    if packet.family == 4:
+        words[0] = address_pair(packet.dst, packet.src) & balancer.mask4
+        return siphash(key, words, 1)
+    words[0] = packet.dst[0] & balancer.masks6[0]
+    words[1] = packet.dst[1] & balancer.masks6[1]
+    words[2] = packet.src[0] & balancer.masks6[2]
+    words[3] = packet.src[1] & balancer.masks6[3]
+    return siphash(key, words, 4)
 
 
 cdef uint8_t remembered(
-    Balancer* balancer, const StickyKey* sticky, int family, const uint8_t* usable, uint64_t now
+    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** place
 ) noexcept nogil:
-    cdef Slot* entry = find(&balancer.sticky, sticky_digest(sticky, family))
+    cdef Slot* entry = find(&balancer.sticky, sticky)
     cdef uint8_t uplink
-    if entry == NULL:
+    place[0] = entry
+    if entry.life == 0:
         return 0
     uplink = <uint8_t>(tag(entry) & UPLINK_BITS)
     if expires(entry) <= now or not usable[uplink]:
         remove(&balancer.sticky, entry)
+        place[0] = find(&balancer.sticky, sticky)
         return 0
     set_life(entry, now + balancer.timeout, tag(entry))
     return uplink
 
 
 cdef void remember(
-    Balancer* balancer, const StickyKey* sticky, int family, uint8_t uplink, uint64_t now
+    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* place
 ) noexcept nogil:
     insert(
-        &balancer.sticky, sticky_digest(sticky, family), now + balancer.timeout,
+        &balancer.sticky, place, sticky, now + balancer.timeout,
         uplink | (FAMILY_BIT if family else 0), now,
     )
 
@@ -182,7 +184,7 @@ cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept
 
 
 cdef uint8_t choose(
-    Balancer* balancer, int family, const StickyKey* sticky, uint64_t* random
+    Balancer* balancer, int family, uint64_t sticky, uint64_t* random
 ) noexcept nogil:
     cdef Choice* choice = &balancer.choices[0 if balancer.shared else family]
     if choice.count == 0:
@@ -191,4 +193,4 @@ cdef uint8_t choose(
         return next_turn(choice)
     if balancer.method == WEIGHTED:
         return drawn(choice, random)
-    return rendezvous(choice, sticky.digest)
+    return rendezvous(choice, sticky)

@@ -7,7 +7,7 @@ from classifier.balancers cimport (
     HASH, NTH, TO_BALANCER, TO_DIRECT, TO_DROP, TO_UPLINK, WEIGHTED, choose, compile_balancer,
     destroy_balancer, forget_uplink, refresh, remember, remembered, sticky_key,
 )
-from classifier.hashing cimport siphash, splitmix
+from classifier.hashing cimport address_pair, siphash, splitmix
 from classifier.matching cimport (
     Candidates, compile_matcher, destroy_matcher, look_up, next_rule,
 )
@@ -48,7 +48,7 @@ cdef enum:
     # Milliseconds in which more packets of a flow may be on their way to us. Until the first one
     # has left the host, the kernel takes each for the first of a new flow.
     FLIGHT_TIME = 5000
-    # A flow's key: addresses, ports and protocol.
+    # The longest key of a flow: ports and protocol, addresses.
     FLOW_WORDS = 5
 
 
@@ -261,7 +261,7 @@ cdef class Engine:
             for i in range(part):
                 if flows[i].fault:
                     continue
-                if find(&self.in_flight, flows[i].digest) == NULL:
+                if find(&self.in_flight, flows[i].digest).life == 0:
                     self.match(&flows[i], items[i].interface, items[i].uid)
             for i in range(part):
                 self.settle(&flows[i], items[i].interface, items[i].uid, &items[i].decision)
@@ -286,15 +286,18 @@ cdef class Engine:
         cdef Packet* packet = &flow.packet
         cdef uint64_t key[FLOW_WORDS]
         flow.matched = False
-        key[0] = packet.dst[0]
-        key[1] = packet.dst[1]
-        key[2] = packet.src[0]
-        key[3] = packet.src[1]
-        key[4] = (
-            (<uint64_t>packet.sport << 32) | (<uint64_t>packet.dport << 16)
-            | (<uint64_t>packet.protocol << 8) | packet.family
+        key[0] = (
+            (<uint64_t>packet.sport << 32) | (<uint64_t>packet.dport << 16) | packet.protocol
         )
-        flow.digest = siphash(&self.hash_key, key, FLOW_WORDS)
+        if packet.family == 4:
+            key[1] = address_pair(packet.dst, packet.src)
+            flow.digest = siphash(&self.hash_key, key, 2)
+        else:
+            key[1] = packet.dst[0]
+            key[2] = packet.dst[1]
+            key[3] = packet.src[0]
+            key[4] = packet.src[1]
+            flow.digest = siphash(&self.hash_key, key, FLOW_WORDS)
         prefetch(&self.in_flight, flow.digest)
 
     cdef void match(self, Flow* flow, uint16_t interface, int64_t uid) noexcept nogil:
@@ -315,14 +318,14 @@ cdef class Engine:
         if flow.rule >= 0 and target.kind == TO_BALANCER:
             balancer = &self.balancers[target.index]
             if balancer.remembers or balancer.method == HASH:
-                sticky_key(balancer, &self.hash_key, &flow.packet, &flow.sticky)
+                flow.sticky = sticky_key(balancer, &self.hash_key, &flow.packet)
             if balancer.remembers:
-                prefetch(&balancer.sticky, flow.sticky.digest)
+                prefetch(&balancer.sticky, flow.sticky)
 
     cdef void settle(
         self, Flow* flow, uint16_t interface, int64_t uid, Decision* decision
     ) noexcept nogil:
-        cdef Slot* entry
+        cdef Slot* place
         if flow.fault:
             self.tally.malformed += 1
             decision.mark = 0
@@ -331,7 +334,7 @@ cdef class Engine:
             decision.reason = MALFORMED
             decision.verdict = UNTOUCHED
             return
-        if self.repeat(flow, decision):
+        if self.repeat(flow, decision, &place):
             self.tally.in_flight += 1
             return
         if not flow.matched:
@@ -340,17 +343,21 @@ cdef class Engine:
         if flow.rule >= 0:
             self.rule_flows[flow.rule] += 1
         self.follow(flow, decision)
-        entry = insert(&self.in_flight, flow.digest, self.now + FLIGHT_TIME, 0, self.now)
-        value(entry)[0] = (
+        place = insert(
+            &self.in_flight, place, flow.digest, self.now + FLIGHT_TIME, 0, self.now
+        )
+        value(place)[0] = (
             (<uint64_t><uint32_t>decision.rule << 16)
             | (<uint64_t>decision.uplink << 8) | decision.verdict
         )
 
-    cdef bint repeat(self, Flow* flow, Decision* decision) noexcept nogil:
-        # The decision of a flow that is in flight, unless its uplink has gone down since.
+    cdef bint repeat(self, Flow* flow, Decision* decision, Slot** place) noexcept nogil:
+        # The decision of a flow that is in flight, unless its uplink has gone down since. If it is
+        # not, `place` is where in the table it belongs.
         cdef Slot* entry = find(&self.in_flight, flow.digest)
         cdef uint64_t decided
-        if entry == NULL:
+        place[0] = entry
+        if entry.life == 0:
             return False
         decided = value(entry)[0]
         decision.rule = <int32_t>(decided >> 16)
@@ -361,6 +368,7 @@ cdef class Engine:
             decision.uplink and not self.usable[flow.packet.family == 6][decision.uplink]
         ):
             remove(&self.in_flight, entry)
+            place[0] = find(&self.in_flight, flow.digest)
             return False
         decision.mark = 0
         if decision.verdict == ACCEPT:
@@ -400,17 +408,18 @@ cdef class Engine:
         # An uplink by sticky entry or by method, 0 if none can take the flow. The sticky key that
         # `match` made is that of the rule's own balancer.
         cdef int family = flow.packet.family == 6
+        cdef Slot* place = NULL
         cdef uint8_t uplink
         if not flow.matched and (balancer.remembers or balancer.method == HASH):
-            sticky_key(balancer, &self.hash_key, &flow.packet, &flow.sticky)
+            flow.sticky = sticky_key(balancer, &self.hash_key, &flow.packet)
         if balancer.remembers:
-            uplink = remembered(balancer, &flow.sticky, family, self.usable[family], self.now)
+            uplink = remembered(balancer, flow.sticky, self.usable[family], self.now, &place)
             if uplink:
                 reason[0] = STICKY
                 return uplink
-        uplink = choose(balancer, family, &flow.sticky, &self.random)
+        uplink = choose(balancer, family, flow.sticky, &self.random)
         if uplink and balancer.remembers:
-            remember(balancer, &flow.sticky, family, uplink, self.now)
+            remember(balancer, flow.sticky, family, uplink, self.now, place)
         reason[0] = BY_NTH + balancer.method
         return uplink
 

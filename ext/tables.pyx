@@ -24,7 +24,7 @@ cdef int create(Table* table, size_t capacity, bint with_values) except -1:
     cdef size_t size, alignment
     memset(table, 0, sizeof(Table))
     table.capacity = max(capacity, <size_t>1)
-    table.slot_count = table.capacity * SLOTS_PER_ENTRY
+    table.slot_count = max(table.capacity * SLOTS_PER_ENTRY, <size_t>SWEPT_SLOTS)
     table.shift = 1 if with_values else 0
     size = (table.slot_count << table.shift) * sizeof(Slot)
     alignment = HUGE_PAGE if size >= HUGE_PAGE else CACHE_LINE
@@ -56,10 +56,15 @@ cdef inline size_t steps(const Table* table, size_t start, size_t end) noexcept 
     return end - start if end >= start else end + table.slot_count - start
 
 
-cdef void remove(Table* table, Slot* entry) noexcept nogil:
+cdef inline size_t index_of(const Table* table, const Slot* slot) noexcept nogil:
+    return <size_t>(slot - table.slots) >> table.shift
+
+
+cdef inline size_t empty(Table* table, Slot* entry) noexcept nogil:
+    # Removes an entry; the slot that is empty thereafter, and was not before.
     # An entry behind the hole moves into it unless its own place, where look-ups for it begin, is
     # behind the hole too; then it stays, and those behind it may still be able to.
-    cdef size_t hole = <size_t>(entry - table.slots) >> table.shift
+    cdef size_t hole = index_of(table, entry)
     cdef size_t index = hole
     cdef Slot* moved
     table.entries -= 1
@@ -72,61 +77,73 @@ cdef void remove(Table* table, Slot* entry) noexcept nogil:
             move(table, slot_at(table, hole), moved)
             hole = index
     slot_at(table, hole).life = 0
+    return hole
 
 
-cdef inline Slot* soonest(const Table* table, size_t begin, size_t count) noexcept nogil:
-    # The entry that expires first among at most eight slots, or an empty one if they all are. The
-    # smallest of numbers that hold life and position is found without branches: half of the slots
-    # are empty, which no processor can foresee. An empty one's life, 0, becomes the largest number.
-    cdef const Slot* slot = slot_at(table, begin)
-    cdef uint64_t best = ~<uint64_t>0
-    cdef size_t i
-    for i in range(count):
-        best = min(best, ((slot.life - 1) << 3) | i)
-        slot += <size_t>1 << table.shift
-    return slot_at(table, begin + (best & 7))
+cdef void remove(Table* table, Slot* entry) noexcept nogil:
+    empty(table, entry)
 
 
-cdef inline void make_room(Table* table, uint64_t now) noexcept nogil:
+cdef inline uint64_t rank(const Slot* slot, uint64_t position) noexcept nogil:
+    # Orders by life, then position; an empty slot's life, 0, becomes the largest number.
+    return ((slot.life - 1) << 3) | position
+
+
+cdef inline Slot* soonest(const Table* table) noexcept nogil:
+    # The entry that expires first among the slots to be swept, or an empty one if they all are.
+    # Without branches: half of the slots are empty, which no processor can foresee.
+    cdef Slot* first = slot_at(table, table.hand)
+    cdef size_t step = <size_t>1 << table.shift
+    cdef uint64_t low = min(rank(first, 0), rank(first + step, 1))
+    cdef uint64_t middle = min(rank(first + 2 * step, 2), rank(first + 3 * step, 3))
+    cdef uint64_t high = min(rank(first + 4 * step, 4), rank(first + 5 * step, 5))
+    return first + (min(min(low, middle), high) & 7) * step
+
+
+cdef inline size_t nearer(
+    const Table* table, size_t home, size_t place, size_t hole
+) noexcept nogil:
+    # Where look-ups that begin at `home` end, now that there is a hole.
+    return hole if steps(table, home, hole) < steps(table, home, place) else place
+
+
+cdef inline size_t make_room(
+    Table* table, size_t home, size_t place, uint64_t now
+) noexcept nogil:
     # Sweeps a few slots, so that a table in use sheds what has expired; if it is still full, the
-    # one of the entries seen that expires first has to go.
-    cdef size_t count = min(<size_t>SWEPT_SLOTS, table.slot_count)
+    # one of the entries seen that expires first has to go. Returns what has become of `place`.
     cdef int removed
-    cdef Slot* entry = soonest(table, table.hand, count)
+    cdef Slot* entry = soonest(table)
     for removed in range(MOST_REMOVED):
         if entry.life == 0 or expires(entry) > now:
             break
-        remove(table, entry)
-        entry = soonest(table, table.hand, count)
+        place = nearer(table, home, place, empty(table, entry))
+        entry = soonest(table)
     else:
-        return
+        return place
     while table.entries >= table.capacity:
         if entry.life:
-            remove(table, entry)
+            place = nearer(table, home, place, empty(table, entry))
             break
-        table.hand = next_window(table, count)
-        entry = soonest(table, table.hand, count)
-    table.hand = next_window(table, count)
+        table.hand = next_window(table)
+        entry = soonest(table)
+    table.hand = next_window(table)
     prefetch_line(slot_at(table, table.hand))
+    return place
 
 
-cdef inline size_t next_window(const Table* table, size_t count) noexcept nogil:
+cdef inline size_t next_window(const Table* table) noexcept nogil:
     # A window never reaches over the table's end, so the last one may overlap the one before.
-    if table.hand + count == table.slot_count:
+    if table.hand + SWEPT_SLOTS == table.slot_count:
         return 0
-    return min(table.hand + count, table.slot_count - count)
+    return min(table.hand + SWEPT_SLOTS, table.slot_count - SWEPT_SLOTS)
 
 
 cdef Slot* insert(
-    Table* table, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
+    Table* table, Slot* place, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
 ) noexcept nogil:
-    cdef size_t index = reduce(digest, table.slot_count)
-    cdef Slot* entry
-    make_room(table, now)
-    entry = slot_at(table, index)
-    while entry.life:
-        index = after(table, index)
-        entry = slot_at(table, index)
+    cdef size_t home = reduce(digest, table.slot_count)
+    cdef Slot* entry = slot_at(table, make_room(table, home, index_of(table, place), now))
     table.entries += 1
     entry.digest = digest
     set_life(entry, when, tag)
