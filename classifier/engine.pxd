@@ -2,15 +2,12 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from classifier.balancers cimport Balancer, Target
+from classifier.balancers cimport Balancer
+from classifier.compiled cimport Compiled
 from classifier.hashing cimport HashKey
-from classifier.matching cimport Matcher
+from classifier.mutex cimport pthread_mutex_t
 from classifier.tables cimport Slot, Table
 from classifier.wire cimport Packet
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
 
 cdef enum Verdict:
     ACCEPT = 0        # answer with the decision's mark merged under the mask
@@ -56,14 +53,8 @@ cdef class Engine:
     cdef uint64_t now          # milliseconds, the latest seen
     cdef HashKey hash_key
     cdef uint64_t random
-    cdef uint8_t usable[2][256]     # by family and uplink id
-    cdef uint32_t marks[256]        # by uplink id; that of no uplink is `direct`
-    cdef Matcher matcher
-    cdef Target* targets            # by rule
+    cdef Compiled compiled
     cdef uint64_t* rule_flows
-    cdef int32_t rule_count
-    cdef Balancer* balancers
-    cdef uint32_t balancer_count
     cdef Table in_flight
     cdef Tally tally
     cdef dict interfaces            # name to number

@@ -4,30 +4,24 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport calloc, free
 
 from classifier.balancers cimport (
-    HASH, NTH, TO_BALANCER, TO_DIRECT, TO_DROP, TO_UPLINK, WEIGHTED, choose, compile_balancer,
-    destroy_balancer, forget_uplink, refresh, remember, remembered, sticky_key,
+    HASH, TO_BALANCER, TO_DROP, TO_UPLINK, Balancer, Target, choose, forget_uplink, refresh,
+    remember, remembered, sticky_key,
 )
+from classifier.compiled cimport compile_policy, destroy_compiled
 from classifier.hashing cimport address_pair, siphash, splitmix
-from classifier.matching cimport (
-    Candidates, compile_matcher, destroy_matcher, look_up, next_rule,
+from classifier.matching cimport Candidates, look_up, next_rule
+from classifier.mutex cimport (
+    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
 from classifier.tables cimport (
     Slot, create, destroy, expires, find, insert, latest, prefetch, remove, value,
 )
 from classifier.wire cimport parse
 
-from classifier import policy as policies
 from classifier.counters import Counters
 from classifier.decision import REASONS
 from classifier.decision import Decision as DecisionValue
 from classifier.errors import UsageError
-from classifier.intervals import compile_rules
-
-cdef extern from "<pthread.h>" nogil:
-    int pthread_mutex_init(pthread_mutex_t* mutex, void* attributes)
-    int pthread_mutex_destroy(pthread_mutex_t* mutex)
-    int pthread_mutex_lock(pthread_mutex_t* mutex)
-    int pthread_mutex_unlock(pthread_mutex_t* mutex)
 
 # Indices into classifier.decision.REASONS.
 cdef enum Reason:
@@ -61,7 +55,6 @@ cdef class Engine:
     """
 
     def __cinit__(self, policy, seed, size_t in_flight=65536):
-        cdef int family
         cdef uint64_t state = seed & 0xFFFFFFFFFFFFFFFF
         pthread_mutex_init(&self.lock, NULL)
         self.policy = policy
@@ -69,68 +62,20 @@ cdef class Engine:
         self.hash_key.k1 = splitmix(&state)
         self.random = state
         create(&self.in_flight, in_flight, True)
-        self._compile_uplinks()
-        self._compile_balancers()
-        self._compile_rules()
+        named = {*policy.gateway.lan, *(name for r in policy.rules for name in r.in_interfaces)}
+        self.interfaces = {name: number for number, name in enumerate(sorted(named), 1)}
+        compile_policy(&self.compiled, policy, self.interfaces)
+        names = {uplink.id: uplink.name for uplink in policy.uplinks}
+        self.names = tuple([names.get(id) for id in range(256)])
+        self.rule_flows = <uint64_t*>calloc(self.compiled.rule_count + 1, sizeof(uint64_t))
+        if self.rule_flows == NULL:
+            raise MemoryError("no memory for the counters of rules")
 
     def __dealloc__(self):
-        cdef uint32_t i
-        for i in range(self.balancer_count):
-            destroy_balancer(&self.balancers[i])
-        free(self.balancers)
-        free(self.targets)
+        destroy_compiled(&self.compiled)
         free(self.rule_flows)
-        destroy_matcher(&self.matcher)
         destroy(&self.in_flight)
         pthread_mutex_destroy(&self.lock)
-
-    def _compile_uplinks(self):
-        cdef int id
-        names = [None] * 256
-        largest = self.policy.gateway.marks.largest_id
-        for uplink in self.policy.uplinks:
-            if not 1 <= uplink.id <= largest:
-                raise UsageError(f"uplink {uplink.name}: id {uplink.id} is not from 1 to {largest}")
-            if names[uplink.id] is not None:
-                raise UsageError(
-                    f"uplink {uplink.name}: id {uplink.id} is that of {names[uplink.id]}"
-                )
-            id = uplink.id
-            names[id] = uplink.name
-            self.marks[id] = self.policy.mark(uplink)
-            self.usable[0][id] = True
-            self.usable[1][id] = uplink.gateway6 is not None
-        self.names = tuple(names)
-        self.marks[0] = self.policy.gateway.marks.direct
-
-    def _compile_balancers(self):
-        cdef Target fallback
-        count = len(self.policy.balancers)
-        self.balancers = <Balancer*>calloc(count + 1, sizeof(Balancer))
-        if self.balancers == NULL:
-            raise MemoryError("no memory for the policy's balancers")
-        ids = {uplink.name: uplink.id for uplink in self.policy.uplinks}
-        for balancer in self.policy.balancers:
-            fallback = target(self.policy, balancer.fallback, False)
-            self.balancer_count += 1
-            compile_balancer(
-                &self.balancers[self.balancer_count - 1], balancer, ids, fallback
-            )
-            refresh(&self.balancers[self.balancer_count - 1], self.usable)
-
-    def _compile_rules(self):
-        cdef int32_t i
-        rules = self.policy.rules
-        named = {*self.policy.gateway.lan, *(name for r in rules for name in r.in_interfaces)}
-        self.interfaces = {name: number for number, name in enumerate(sorted(named), 1)}
-        self.rule_count = <int32_t>len(rules)
-        self.targets = <Target*>calloc(self.rule_count + 1, sizeof(Target))
-        self.rule_flows = <uint64_t*>calloc(self.rule_count + 1, sizeof(uint64_t))
-        if self.targets == NULL or self.rule_flows == NULL:
-            raise MemoryError("no memory for the policy's rules")
-        for i in range(self.rule_count):
-            self.targets[i] = target(self.policy, rules[i].use, rules[i].strict)
-        compile_matcher(&self.matcher, compile_rules(self.policy, self.interfaces), len(rules))
 
     def interface_number(self, name):
         """The number by which an item says its interface; 0 for one that the policy does not name."""
@@ -147,18 +92,18 @@ cdef class Engine:
         with nogil:
             pthread_mutex_lock(&self.lock)
             for family in range(2):
-                self.usable[family][id] = wanted[family]
-            for i in range(self.balancer_count):
+                self.compiled.usable[family][id] = wanted[family]
+            for i in range(self.compiled.balancer_count):
                 for family in range(2):
                     if not wanted[family]:
-                        forget_uplink(&self.balancers[i], family, id)
-                refresh(&self.balancers[i], self.usable)
+                        forget_uplink(&self.compiled.balancers[i], family, id)
+                refresh(&self.compiled.balancers[i], self.compiled.usable)
             pthread_mutex_unlock(&self.lock)
 
     def usable_families(self, name):
         """Whether an uplink can take IPv4 flows, and whether IPv6 flows."""
         cdef uint8_t id = self._uplink(name).id
-        return bool(self.usable[0][id]), bool(self.usable[1][id])
+        return bool(self.compiled.usable[0][id]), bool(self.compiled.usable[1][id])
 
     def _uplink(self, name):
         try:
@@ -170,15 +115,15 @@ cdef class Engine:
         cdef uint32_t i
         cdef int32_t rule
         entries = size = 0
-        for i in range(self.balancer_count):
-            entries += self.balancers[i].sticky.entries
-            size += self.balancers[i].sticky.capacity
+        for i in range(self.compiled.balancer_count):
+            entries += self.compiled.balancers[i].sticky.entries
+            size += self.compiled.balancers[i].sticky.capacity
         return Counters(
             packets=self.tally.packets,
             malformed=self.tally.malformed,
             in_flight=self.tally.in_flight,
             uplinks={u.name: self.tally.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
-            rules=tuple([self.rule_flows[rule] for rule in range(self.rule_count)]),
+            rules=tuple([self.rule_flows[rule] for rule in range(self.compiled.rule_count)]),
             direct=self.tally.direct,
             dropped=self.tally.dropped,
             sticky_entries=entries,
@@ -303,20 +248,20 @@ cdef class Engine:
     cdef void match(self, Flow* flow, uint16_t interface, int64_t uid) noexcept nogil:
         # The rule that takes the flow. One that names an uplink which is down does not, unless it
         # is strict.
-        cdef const uint8_t* usable = self.usable[flow.packet.family == 6]
+        cdef const uint8_t* usable = self.compiled.usable[flow.packet.family == 6]
         cdef Candidates found
         cdef Target* target = NULL
         cdef Balancer* balancer
-        look_up(&self.matcher, &flow.packet, interface, uid, &found)
+        look_up(&self.compiled.matcher, &flow.packet, interface, uid, &found)
         flow.matched = True
         flow.rule = next_rule(&found)
         while flow.rule >= 0:
-            target = &self.targets[flow.rule]
+            target = &self.compiled.targets[flow.rule]
             if target.kind != TO_UPLINK or usable[target.index] or target.strict:
                 break
             flow.rule = next_rule(&found)
         if flow.rule >= 0 and target.kind == TO_BALANCER:
-            balancer = &self.balancers[target.index]
+            balancer = &self.compiled.balancers[target.index]
             if balancer.remembers or balancer.method == HASH:
                 flow.sticky = sticky_key(balancer, &self.hash_key, &flow.packet)
             if balancer.remembers:
@@ -365,14 +310,14 @@ cdef class Engine:
         decision.verdict = <uint8_t>decided
         decision.reason = IN_FLIGHT
         if expires(entry) <= self.now or (
-            decision.uplink and not self.usable[flow.packet.family == 6][decision.uplink]
+            decision.uplink and not self.compiled.usable[flow.packet.family == 6][decision.uplink]
         ):
             remove(&self.in_flight, entry)
             place[0] = find(&self.in_flight, flow.digest)
             return False
         decision.mark = 0
         if decision.verdict == ACCEPT:
-            decision.mark = self.marks[decision.uplink]
+            decision.mark = self.compiled.marks[decision.uplink]
         return True
 
     cdef void follow(self, Flow* flow, Decision* decision) noexcept nogil:
@@ -384,18 +329,18 @@ cdef class Engine:
         if flow.rule < 0:
             self.leave(DIRECT, decision)
             return
-        target = &self.targets[flow.rule]
-        for step in range(self.balancer_count + 1):
+        target = &self.compiled.targets[flow.rule]
+        for step in range(self.compiled.balancer_count + 1):
             if target.kind == TO_BALANCER:
                 if step:
                     flow.matched = False
-                uplink = self.balance(&self.balancers[target.index], flow, &reason)
+                uplink = self.balance(&self.compiled.balancers[target.index], flow, &reason)
                 if uplink:
                     self.place(uplink, FALLBACK if step else reason, decision)
                     return
-                target = &self.balancers[target.index].fallback
+                target = &self.compiled.balancers[target.index].fallback
                 continue
-            if target.kind == TO_UPLINK and self.usable[flow.packet.family == 6][target.index]:
+            if target.kind == TO_UPLINK and self.compiled.usable[flow.packet.family == 6][target.index]:
                 self.place(<uint8_t>target.index, FALLBACK if step else PINNED, decision)
             elif target.kind == TO_DROP or (target.kind == TO_UPLINK and target.strict):
                 self.drop(decision)
@@ -413,7 +358,7 @@ cdef class Engine:
         if not flow.matched and (balancer.remembers or balancer.method == HASH):
             flow.sticky = sticky_key(balancer, &self.hash_key, &flow.packet)
         if balancer.remembers:
-            uplink = remembered(balancer, flow.sticky, self.usable[family], self.now, &place)
+            uplink = remembered(balancer, flow.sticky, self.compiled.usable[family], self.now, &place)
             if uplink:
                 reason[0] = STICKY
                 return uplink
@@ -428,14 +373,14 @@ cdef class Engine:
         decision.uplink = uplink
         decision.reason = reason
         decision.verdict = ACCEPT
-        decision.mark = self.marks[uplink]
+        decision.mark = self.compiled.marks[uplink]
 
     cdef void leave(self, uint8_t reason, Decision* decision) noexcept nogil:
         self.tally.direct += 1
         decision.uplink = 0
         decision.reason = reason
         decision.verdict = ACCEPT
-        decision.mark = self.marks[0]
+        decision.mark = self.compiled.marks[0]
 
     cdef void drop(self, Decision* decision) noexcept nogil:
         self.tally.dropped += 1
@@ -443,18 +388,3 @@ cdef class Engine:
         decision.reason = DROP
         decision.verdict = DROP_PACKET
         decision.mark = 0
-
-
-cdef Target target(object policy, str name, bint strict):
-    cdef Target result
-    result.strict = strict
-    result.index = 0
-    if name == policies.DIRECT:
-        result.kind = TO_DIRECT
-    elif name == policies.DROP:
-        result.kind = TO_DROP
-    else:
-        balancers = [balancer.name for balancer in policy.balancers]
-        result.kind = TO_BALANCER if name in balancers else TO_UPLINK
-        result.index = balancers.index(name) if name in balancers else policy.uplink(name).id
-    return result

@@ -17,6 +17,28 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from classifier.engine cimport ACCEPT, DROP_PACKET, Decision, Engine, Item
+from classifier.mutex cimport (
+    pthread_mutex_destroy,
+    pthread_mutex_init,
+    pthread_mutex_lock,
+    pthread_mutex_t,
+    pthread_mutex_unlock,
+)
+from classifier.sources.calls cimport (
+    CLOCK_MONOTONIC,
+    MSG_DONTWAIT,
+    POLLIN,
+    POLLNVAL,
+    clock_gettime,
+    close,
+    iovec,
+    mmsghdr,
+    poll,
+    pollfd,
+    recvmmsg,
+    send,
+    timespec,
+)
 from classifier.sources.nfnetlink cimport (
     KERNEL_ERROR,
     OVERRUN,
@@ -28,47 +50,6 @@ from classifier.sources.nfnetlink cimport (
     read_message,
     write_verdict,
 )
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-    struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-    struct mmsghdr:
-        msghdr msg_hdr
-        unsigned int msg_len
-    int MSG_DONTWAIT
-    int recvmmsg(int, mmsghdr*, unsigned int, int, void*)
-    ssize_t send(int, const void*, size_t, int)
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int POLLIN
-    int POLLNVAL
-    int poll(pollfd*, unsigned long, int)
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int)
-
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int CLOCK_MONOTONIC
-    int clock_gettime(int, timespec*)
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t*, void*)
-    int pthread_mutex_destroy(pthread_mutex_t*)
-    int pthread_mutex_lock(pthread_mutex_t*)
-    int pthread_mutex_unlock(pthread_mutex_t*)
 
 cdef extern from * nogil:
     """
