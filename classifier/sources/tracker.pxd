@@ -5,6 +5,7 @@ from classifier.engine cimport Engine
 from classifier.sources.capture cimport CaptureReader, Frame
 from classifier.sources.flows cimport FlowTable, Key
 from classifier.sources.fragments cimport FragmentTable
+from classifier.sources.networks cimport Network
 from classifier.wire cimport Packet
 
 cdef enum Target:
@@ -34,11 +35,6 @@ cdef struct Record:
     uint8_t has_ports
     uint8_t target
     uint8_t reason
-
-cdef struct Network:
-    uint64_t address[2]
-    uint64_t mask[2]
-    uint8_t family
 
 cdef class Tracker:
     cdef Engine engine
@@ -73,5 +69,4 @@ cdef class Tracker:
         int64_t time, uint32_t packets, uint64_t bytes
     ) noexcept nogil
     cdef uint8_t _place(self, const Packet* packet, int32_t* rule, uint8_t* reason) noexcept nogil
-    cdef bint _inside(self, const uint64_t* address, uint8_t family) noexcept nogil
     cdef void _end(self, uint32_t number) noexcept nogil

@@ -55,6 +55,7 @@ from classifier.sources.keys cimport (
     make_key,
     quoted_key,
 )
+from classifier.sources.networks cimport left_alone, set_network, within
 from classifier.wire cimport WHOLE, Packet, parse
 
 cdef enum:
@@ -93,7 +94,7 @@ cdef class Tracker:
         ):
             raise MemoryError
         for network in lan:
-            _set_network(&self.lan[self.lan_count], network)
+            set_network(&self.lan[self.lan_count], network)
             self.lan_count += 1
 
     def __dealloc__(self):
@@ -388,11 +389,11 @@ cdef class Tracker:
     # Where a new flow goes: by the engine, unless a gateway would not have asked it.
     cdef uint8_t _place(self, const Packet* packet, int32_t* rule, uint8_t* reason) noexcept nogil:
         cdef Decision decision
-        if self.lan_count and not self._inside(packet.src, packet.family):
+        if self.lan_count and not within(self.lan, self.lan_count, packet.src, packet.family):
             return TARGET_INBOUND
-        if _left_alone(packet):
+        if left_alone(packet):
             return TARGET_DIRECT
-        if self.lan_count and self._inside(packet.dst, packet.family):
+        if self.lan_count and within(self.lan, self.lan_count, packet.dst, packet.family):
             return TARGET_INBOUND
         self.engine.decide_parsed(packet, self.interface, -1, self.now, &decision)
         rule[0] = decision.rule
@@ -400,19 +401,6 @@ cdef class Tracker:
         if decision.verdict == DROP_PACKET:
             return TARGET_DROPPED
         return decision.uplink
-
-    cdef bint _inside(self, const uint64_t* address, uint8_t family) noexcept nogil:
-        cdef uint32_t i
-        cdef Network* network
-        for i in range(self.lan_count):
-            network = &self.lan[i]
-            if (
-                network.family == family
-                and not (address[0] ^ network.address[0]) & network.mask[0]
-                and not (address[1] ^ network.address[1]) & network.mask[1]
-            ):
-                return True
-        return False
 
     # Sum up a flow and forget it.
     cdef void _end(self, uint32_t number) noexcept nogil:
@@ -441,31 +429,6 @@ cdef inline void _segment(
     segment.now = now
     segment.reply = reply
     segment.tcp_flags = packet.tcp_flags
-
-
-# What the gateway's rules return before the queue and a capture can tell: broadcast, multicast.
-cdef bint _left_alone(const Packet* packet) noexcept nogil:
-    cdef uint32_t address
-    if packet.family == 6:
-        return packet.dst[0] >> 56 == 0xFF
-    address = <uint32_t>packet.dst[1]
-    return address >> 28 == 0xE or address == 0 or address == 0xFFFFFFFFu
-
-
-cdef int _set_network(Network* network, object value) except -1:
-    cdef uint64_t mapped = 0xFFFF00000000u
-    address, mask = int(value.network_address), int(value.netmask)
-    network.family = value.version
-    if value.version == 4:
-        network.mask[0] = 0
-        network.mask[1] = mask
-        network.address[1] = mapped | <uint64_t>address
-    else:
-        network.mask[0] = mask >> 64
-        network.mask[1] = mask & 0xFFFFFFFFFFFFFFFF
-        network.address[0] = address >> 64
-        network.address[1] = address & 0xFFFFFFFFFFFFFFFF
-    return 0
 
 
 cdef str _address(const uint64_t* words, uint8_t family):
