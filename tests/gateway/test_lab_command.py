@@ -194,8 +194,10 @@ def test_a_lab_that_is_interrupted_leaves_nothing_behind(
     config = tmp_path / f"interrupted-{os.getpid()}-{number.name}.toml"
     config.write_text(configuration({"wired": 1, "wifi": 1}))
     before = state(host)
+    # A shell starts what it runs in the background with SIGINT ignored, and so would be the lab's.
+    heeding = ["env", "--default-signal=INT", *LAB]
     process = host.popen(
-        [*LAB, str(config), "--flows", "30000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*heeding, str(config), "--flows", "30000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert eventually(lambda: processes(config.name, "\0run\0") != []), "the service in the lab"
     process.send_signal(number)
