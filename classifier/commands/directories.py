@@ -17,6 +17,10 @@ def add_directories(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="control socket and lock, gone after a reboot (default %(default)s)",
     )
+    add_state_dir(parser)
+
+
+def add_state_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state-dir",
         type=Path,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from classifier.commands.directories import add_directories
 from classifier.config import load_policy
-from classifier.errors import QueueError
 from classifier.host.ids import stored_ids
+from classifier.rights import require_net_admin
 from classifier.service.gateway import RunSettings, Service
 from classifier.service.signals import StopRequest
 
@@ -28,14 +28,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="nfq-classifier: %(message)s")
-    policy = stored_ids(options.state_dir, load_policy(options.file), write=True)
+    policy = load_policy(options.file)
+    require_net_admin()
+    policy = stored_ids(options.state_dir, policy, write=True)
     settings = RunSettings(Path(options.runtime_dir), options.seed, options.keep)
     with StopRequest() as stop_request:
         service = Service(policy, settings, stop_request)
         service.start()
         try:
             service.run()
-        except QueueError:
+        except Exception:
             service.abandon()
             raise
         service.stop()

@@ -38,7 +38,6 @@ def run(options: argparse.Namespace) -> int:
 def describe(figures: dict[str, Any]) -> str:
     """The figures as a person reads them, at most 100 columns wide."""
     queue, sticky = figures["queue"], figures["sticky"]
-    total_weight = sum(uplink["weight"] for uplink in figures["uplinks"].values())
     uplinks = render(
         [
             Column("uplink"),
@@ -56,8 +55,8 @@ def describe(figures: dict[str, Any]) -> str:
                 f"{uplink['mark']:#x}",
                 uplink["table"],
                 uplink["flows"],
-                f"{uplink['weight'] / total_weight:.1%}",
-                f"{uplink['share']:.1%}",
+                "-" if uplink["wanted"] is None else f"{uplink['wanted']:.1%}",
+                "-" if uplink["wanted"] is None else f"{uplink['share']:.1%}",
             )
             for name, uplink in figures["uplinks"].items()
         ],
@@ -78,5 +77,6 @@ def describe(figures: dict[str, Any]) -> str:
             f"{queue['unclassified']} unclassified, {queue['malformed']} malformed",
             f"sticky: {sticky['entries']} of {sticky['size']} entries",
             f"up for {figures['uptime']:.0f} s",
+            *(f"warning: {warning}" for warning in figures["warnings"]),
         )
     )

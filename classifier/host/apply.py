@@ -29,8 +29,7 @@ def apply(plan: HostPlan) -> None:
     Raises HostError, naming the step, the value and what the kernel said, after everything this
     call has changed is as it was before it.
     """
-    if plan.missing:
-        raise HostError(f"there is no interface {', '.join(plan.missing)}")
+    check_interfaces(plan)
     with Kernel() as kernel, _Undo() as undo:
         _add_routes(plan, kernel, undo)
         _add_rules(plan, kernel, undo)
@@ -42,6 +41,12 @@ def apply(plan: HostPlan) -> None:
         _restore_unwanted_sysctls(plan)
         _remove_other_variant(plan)
         undo.keep()
+
+
+def check_interfaces(plan: HostPlan) -> None:
+    """Raises HostError naming every interface that the policy names and the host does not have."""
+    if plan.missing:
+        raise HostError(f"there is no interface {', '.join(plan.missing)}")
 
 
 @dataclass

@@ -14,23 +14,25 @@ _UNANSWERED = re.compile(
 )
 
 
-def unclassified(variant: Variant | None = None) -> int:
+def unclassified(variant: Variant | None = None) -> int | None:
     """New flows that no classifier answered and that were left `direct`, since `apply`.
 
-    Counts IPv4 and IPv6 in the calling thread's network namespace; 0 where our chains are not.
+    Counts IPv4 and IPv6 in the calling thread's network namespace; None where our chains are not.
     Raises HostError when iptables cannot be asked.
     """
     variant = variant or xtables.installed_variant()
-    return sum(_count(variant, family) for family in get_args(Family))
+    counts = [count for f in get_args(Family) if (count := _count(variant, f)) is not None]
+    return sum(counts) if counts else None
 
 
-def _count(variant: Variant, family: Family) -> int:
+def _count(variant: Variant, family: Family) -> int | None:
     if not xtables.program(variant, family, "save"):
-        return 0
+        return None
     try:
         text = xtables.save_text(variant, family, "-c", "-t", "mangle")
     except HostError:
         if family == 6:  # a kernel without IPv6
-            return 0
+            return None
         raise
-    return sum(int(match[1]) for match in _UNANSWERED.finditer(text))
+    found = _UNANSWERED.search(text)
+    return int(found[1]) if found else None

@@ -36,6 +36,11 @@ class Interface:
     """Whatever is sent arrives at the one other end: no neighbour has to be asked for."""
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
     """Of global scope."""
+    ipv6: bool = True
+    """Whether the kernel has IPv6 and it is not switched off here (sysctl disable_ipv6)."""
+
+    def has_address(self, family: Family) -> bool:
+        return any(address.version == family for address in self.addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class HostFacts:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """Path under /proc/sys to value, as it was before us."""
     variant: Variant = "nft"
+    ipv6: bool = True
+    """Whether the kernel has IPv6 at all."""
 
     def interface(self, name: str) -> Interface | None:
         return next((i for i in self.interfaces if i.name == name), None)
@@ -95,6 +102,7 @@ def read(variant: Variant | None = None) -> HostFacts:
         connected=tuple(c for route in routes for c in _connected(route, names)),
         sysctls=_sysctls(variant),
         variant=variant,
+        ipv6=sysctls.read(sysctls.FORWARD6) is not None,
     )
 
 
@@ -114,13 +122,14 @@ def _addresses(netlink: IPRoute) -> dict[int, list[IPv4Interface | IPv6Interface
 def _interface(
     link: Any, addresses: Mapping[int, list[IPv4Interface | IPv6Interface]]
 ) -> Interface:
-    flags = link["flags"]
+    flags, name = link["flags"], link.get_attr("IFLA_IFNAME")
     return Interface(
-        name=link.get_attr("IFLA_IFNAME"),
+        name=name,
         index=link["index"],
         up=bool(flags & _UP),
         point_to_point=bool(flags & (_POINT_TO_POINT | _NO_ARP)),
         addresses=tuple(addresses.get(link["index"], ())),
+        ipv6=sysctls.read(f"net/ipv6/conf/{name}/disable_ipv6") == "0",
     )
 
 

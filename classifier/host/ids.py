@@ -15,6 +15,7 @@ from classifier.errors import HostError
 from classifier.policy import Policy
 
 FILE_NAME = "uplinks.json"
+_ADVICE = "repair it, or remove it for new ids"
 
 
 def stored_ids(state_dir: str | os.PathLike[str], policy: Policy, *, write: bool = False) -> Policy:
@@ -56,9 +57,10 @@ def _read(path: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise HostError(f"{path}: cannot be read: {error}") from error
+        raise HostError(f"{path}: cannot be read: {error}; {_ADVICE}") from error
     if not _is_ids(content):
-        raise HostError(f"{path}: must be an object of uplink names and ids, each id used once")
+        what = "must be an object of uplink names and ids, each id used once"
+        raise HostError(f"{path}: {what}; {_ADVICE}")
     return dict(content)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from classifier.host import chains, conntrack, routing, sysctls
 from classifier.host.facts import HostFacts
 from classifier.host.state import Family, HostPlan, Sysctl
-from classifier.policy import Policy
+from classifier.policy import Policy, Uplink
 
 
 def plan(policy: Policy, facts: HostFacts) -> HostPlan:
@@ -16,8 +16,7 @@ def plan(policy: Policy, facts: HostFacts) -> HostPlan:
     Never fails; what cannot work is told in `HostPlan.warnings`, and interfaces that are not there
     in `HostPlan.missing`.
     """
-    families: tuple[Family, ...] = (4, 6) if policy.ipv6 else (4,)
-    missing = tuple(_missing(policy, facts))
+    families: tuple[Family, ...] = (4, 6) if policy.ipv6 and facts.ipv6 else (4,)
     return HostPlan(
         variant=facts.variant,
         routes=tuple(route for f in families for route in routing.routes(policy, facts, f)),
@@ -26,7 +25,7 @@ def plan(policy: Policy, facts: HostFacts) -> HostPlan:
         sysctls=tuple(_sysctls(policy, facts)),
         modules=conntrack.modules(policy.gateway.helpers),
         mask=policy.gateway.mask,
-        missing=missing,
+        missing=tuple(_missing(policy, facts)),
         warnings=tuple(_warnings(policy, facts, families)),
     )
 
@@ -70,33 +69,30 @@ def _effective(name: str, interface: str, facts: HostFacts) -> int:
 
 
 def _warnings(policy: Policy, facts: HostFacts, families: Iterable[Family]) -> Iterator[str]:
-    for name in _missing(policy, facts):
-        yield f"there is no interface {name}"
+    if policy.ipv6 and not facts.ipv6:
+        yield "this kernel has no IPv6, or it is switched off: IPv6 is left out"
     for uplink in policy.uplinks:
         interface = facts.interface(uplink.interface)
         if interface is None:
-            continue
-        if not interface.up:
-            yield f"uplink {uplink.name}: {interface.name} is down, its flows are unreachable"
-        elif uplink.gateway is None and not interface.point_to_point:
+            continue  # told by `missing`
+        if interface.up and uplink.gateway is None and not interface.point_to_point:
             yield (
                 f"uplink {uplink.name}: {interface.name} is no point-to-point link; without a"
                 " gateway every remote address is looked for on the link itself"
             )
+        reasons = {f: why for f in families if (why := _unusable(uplink, facts, f))}
+        for why in dict.fromkeys(reasons.values()):
+            flows = " and ".join(f"IPv{family}" for family in reasons if reasons[family] == why)
+            yield f"uplink {uplink.name}: {why}; it takes no {flows} flows until the next start"
     for family in families:
-        yield from _routing_warnings(policy, facts, family)
-
-
-def _routing_warnings(policy: Policy, facts: HostFacts, family: Family) -> Iterator[str]:
-    for uplink in chains.uplinks_of(policy, family):
-        setting = uplink.gateway if family == 4 else uplink.gateway6
-        if setting == "auto" and routing.auto_gateway(uplink, facts, family) is None:
+        if policy.gateway.local and not facts.default_interfaces(family):
             yield (
-                f"uplink {uplink.name}: no IPv{family} default route by {uplink.interface} to take"
-                " the gateway from, its flows are unreachable"
+                f"the main table has no IPv{family} default route: new flows of the gateway itself"
+                " have no way out, and are not classified"
             )
-    if policy.gateway.local and not facts.default_interfaces(family):
-        yield (
-            f"the main table has no IPv{family} default route: new flows of the gateway itself"
-            " have no way out, and are not classified"
-        )
+
+
+def _unusable(uplink: Uplink, facts: HostFacts, family: Family) -> str | None:
+    if family == 6 and uplink.gateway6 is None:
+        return None  # it was not asked to
+    return routing.why_unusable(uplink, facts, family)

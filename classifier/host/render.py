@@ -11,6 +11,7 @@ from classifier.host.state import Firewall, HostPlan
 def render(plan: HostPlan) -> str:
     """The whole plan; the iptables sections are exactly the input for iptables-restore."""
     sections = (
+        ("missing", (f"# there is no interface {name}: run refuses" for name in plan.missing)),
         ("warnings", (f"# {warning}" for warning in plan.warnings)),
         ("routes", (f"ip -{route.family} route add {route}" for route in plan.routes)),
         ("routing rules", (f"ip -{rule.family} rule add {rule}" for rule in plan.rules)),

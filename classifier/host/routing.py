@@ -28,20 +28,33 @@ from classifier.policy import Policy, Uplink
 def routes(policy: Policy, facts: HostFacts, family: Family) -> Iterable[Route]:
     """One default route per uplink that has a way out."""
     for uplink in uplinks_of(policy, family):
-        interface = facts.interface(uplink.interface)
-        if interface is None or not interface.up:
+        if why_unusable(uplink, facts, family):
             continue
-        if _gateway_setting(uplink, family) != "auto":
-            gateway = _gateway_setting(uplink, family)
-            onlink = gateway is not None and not _is_reachable(gateway, uplink, facts)
-            yield Route(family, table_of(uplink), uplink.interface, gateway, onlink)
-        elif found := auto_gateway(uplink, facts, family):
+        gateway = _gateway_setting(uplink, family)
+        if gateway == "auto" and (found := _main_default(uplink, facts, family)):
             gateway = found.gateway
-            onlink = gateway is not None and not _is_reachable(gateway, uplink, facts)
-            yield Route(family, table_of(uplink), uplink.interface, gateway, onlink)
+        onlink = gateway is not None and not _is_reachable(gateway, uplink, facts)
+        yield Route(family, table_of(uplink), uplink.interface, gateway, onlink)
 
 
-def auto_gateway(uplink: Uplink, facts: HostFacts, family: Family) -> DefaultRoute | None:
+def why_unusable(uplink: Uplink, facts: HostFacts, family: Family) -> str | None:
+    """Why an uplink gets no route and takes no flow of a family; None where it does."""
+    interface = facts.interface(uplink.interface)
+    if interface is None:
+        return f"there is no interface {uplink.interface}"
+    if not interface.up:
+        return f"{interface.name} is down"
+    if family == 6 and not interface.ipv6:
+        return f"IPv6 is switched off on {interface.name}"
+    if uplink.masquerade and not interface.has_address(family):
+        # The kernel would masquerade with an address of another interface.
+        return f"{interface.name} has no IPv{family} address"
+    if _gateway_setting(uplink, family) == "auto" and not _main_default(uplink, facts, family):
+        return f"no IPv{family} default route by {interface.name} to take the gateway from"
+    return None
+
+
+def _main_default(uplink: Uplink, facts: HostFacts, family: Family) -> DefaultRoute | None:
     """The best default route of the main table by the uplink's interface."""
     found = [d for d in facts.defaults if (d.family, d.interface) == (family, uplink.interface)]
     return min(found, key=lambda default: default.metric, default=None)

@@ -24,6 +24,7 @@ _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr
 _LOCK = Path("/run/xtables.lock")
 _LOCK_SECONDS = "10"
 """How long another program may hold the lock of the legacy variant."""
+_PACKAGE = "(Debian package: iptables)"
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _TARGET = re.compile(r"(?:^| )(?:-j|-g) (\S+)")
 
@@ -83,11 +84,19 @@ def program(variant: Variant, family: Family, tool: str) -> str | None:
     return shutil.which(f"{name}-{tool}", path=_PATH)
 
 
+def _required(variant: Variant, family: Family, tool: str) -> str:
+    path = program(variant, family, tool)
+    if path is None:
+        name = "iptables" if family == 4 else "ip6tables"
+        raise HostError(f"the program {name}-{variant}-{tool} is not installed {_PACKAGE}")
+    return path
+
+
 def installed_variant() -> Variant:
     """What the program `iptables` of this host is. Raises HostError when there is none."""
     variant = _plain_variant()
     if variant is None:
-        raise HostError("the program iptables is not installed (Debian package: iptables)")
+        raise HostError(f"the program iptables is not installed {_PACKAGE}")
     return variant
 
 
@@ -106,10 +115,7 @@ def save(variant: Variant, family: Family, *options: str) -> Saved:
 
 
 def save_text(variant: Variant, family: Family, *options: str) -> str:
-    path = program(variant, family, "save")
-    if path is None:
-        raise HostError(f"iptables-{variant}-save for IPv{family} is not installed")
-    return _run([path, *options], None)
+    return _run([_required(variant, family, "save"), *options], None)
 
 
 def parse(family: Family, text: str) -> Saved:
@@ -133,9 +139,7 @@ def restore(variant: Variant, family: Family, text: str) -> None:
     """
     if not text:
         return
-    path = program(variant, family, "restore")
-    if path is None:
-        raise HostError(f"iptables-{variant}-restore for IPv{family} is not installed")
+    path = _required(variant, family, "restore")
     try:
         _run([path, "--noflush", "-w", _LOCK_SECONDS], text)
     except HostError as error:

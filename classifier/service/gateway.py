@@ -8,9 +8,7 @@ then the queue is closed, because closing it drops what waits.
 from __future__ import annotations
 
 import logging
-import os
 import selectors
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,16 +18,19 @@ from typing import Any
 from classifier.classifier import Classifier
 from classifier.errors import QueueError, ServiceError
 from classifier.host import apply, conflicts, counters, facts, plan, remove
-from classifier.host.state import HostPlan, table_of
+from classifier.host.state import table_of
 from classifier.policy import Policy
-from classifier.service import status
+from classifier.service import serving, status
 from classifier.service.control import ControlServer
 from classifier.service.links import LinkEvents, interfaces_by_index
 from classifier.service.lock import RuntimeLock
+from classifier.service.notify import notify
 from classifier.service.queues import Queues, with_safe_count
 from classifier.service.signals import StopRequest
 
 log = logging.getLogger(__name__)
+
+_RULES_GONE = "nothing is classified: somebody has removed the rules; restart the service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,11 @@ class Service:
     def _start(self) -> None:
         lock = RuntimeLock(self._settings.runtime_dir)
         self._undo.append(lock.release)
-        found = facts.read()
-        wanted = plan.plan(self._policy, found)
-        conflicts.check(wanted)
-        self._mark_unreachable(wanted)
+        self._plan = plan.plan(self._policy, facts.read())
+        apply.check_interfaces(self._plan)
+        serving.check_alone()
+        conflicts.check(self._plan)
+        self._mark_unusable()
         self._queues = Queues(self._policy, self._classifier)
         self._undo.append(self._queues.close)
         self._links = LinkEvents()
@@ -78,13 +80,14 @@ class Service:
         self._control = ControlServer(self._settings.runtime_dir, self._answer)
         self._undo.append(self._control.close)
         # Last, because all before it is undone by closing, and this undoes itself if it fails.
-        apply.apply(wanted)
-
-    def _mark_unreachable(self, wanted: HostPlan) -> None:
-        """No flow is placed on an uplink whose table has no route for its family."""
-        for warning in wanted.warnings:
+        apply.apply(self._plan)
+        self._warnings = (*self._plan.warnings, *self._queues.warnings())
+        for warning in self._warnings:
             log.warning("%s", warning)
-        routed = {(route.table, route.family) for route in wanted.routes}
+
+    def _mark_unusable(self) -> None:
+        """No flow is placed on an uplink whose table has no route for its family."""
+        routed = {(route.table, route.family) for route in self._plan.routes}
         for uplink in self._policy.uplinks:
             table = table_of(uplink)
             usable = (table, 4) in routed, (table, 6) in routed
@@ -96,7 +99,7 @@ class Service:
             selector.register(self._stop_request, selectors.EVENT_READ, None)
             selector.register(self._control, selectors.EVENT_READ, self._control.serve)
             selector.register(self._links, selectors.EVENT_READ, self._refresh_interfaces)
-            _notify("READY=1")
+            notify("READY=1")
             log.info("ready: queue %s, %d uplinks", *self._described())
             while True:
                 for key, _ in selector.select():
@@ -107,12 +110,15 @@ class Service:
 
     def stop(self) -> None:
         """End the run: the host as it was found, unless it was asked to be kept."""
-        _notify("STOPPING=1")
+        notify("STOPPING=1")
         try:
             if not self._settings.keep:
                 remove.remove(drain=self._queues.stop)
         finally:
             self._unwind()
+        log.info(
+            "stopped: %s", "rules and routes stay" if self._settings.keep else "all is as found"
+        )
 
     def abandon(self) -> None:
         """End like a crash: the host state stays, flows go on, the next start takes over."""
@@ -140,6 +146,8 @@ class Service:
         if command != "status":
             raise ServiceError(f"command {command!r}: this service answers: status")
         engine = self._classifier.engine
+        unclassified = counters.unclassified(self._plan.variant)
+        gone = () if unclassified is not None else (_RULES_GONE,)
         return status.render(
             status.Snapshot(
                 policy=self._policy,
@@ -149,21 +157,8 @@ class Service:
                     if any(engine.usable_families(uplink.name))
                 ),
                 counters=self._classifier.counters(),
-                queue=self._queues.figures(counters.unclassified()),
+                queue=self._queues.figures(unclassified),
                 uptime=time.monotonic() - self._started,
+                warnings=(*self._warnings, *gone),
             )
         )
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, if it started us (sd_notify(3)); an abstract address starts with @."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notification:
-        try:
-            notification.sendto(state.encode(), address)
-        except OSError as error:
-            log.warning("sd_notify to %s: %s", address, error)

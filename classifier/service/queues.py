@@ -15,6 +15,9 @@ from classifier.sources.kernel import kernel_counters, unsafe_kernel
 from classifier.sources.nfqueue import NativeQueue
 from classifier.sources.queue import PacketQueue, QueueSettings
 
+CHARGED_BYTES = 832
+"""Socket buffer that the kernel charges for a waiting packet at our copy range."""
+
 log = logging.getLogger(__name__)
 
 
@@ -56,9 +59,23 @@ class Queues:
 
     def set_interfaces(self, names: dict[int, str]) -> None:
         engine = self._classifier.engine
-        numbers = {index: engine.interface_number(name) for index, name in names.items()}
+        # Only what rules name: a host may have thousands of interfaces, a queue knows 1024.
+        numbers = {
+            i: number for i, name in names.items() if (number := engine.interface_number(name))
+        }
         for source in self._sources:
             source.set_interfaces(numbers)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Where the kernel granted less than the policy asks for, as sentences."""
+        wanted = self._config.length
+        granted = min(source.receive_buffer for source in self._sources) // CHARGED_BYTES
+        if granted >= wanted:
+            return ()
+        return (
+            f"queue.length is {wanted}, but the socket buffer holds {granted} packets only"
+            " (root of the host may have more; others are bounded by net.core.rmem_max)",
+        )
 
     def stop(self) -> None:
         """Answer what still waits, then end the threads."""
@@ -71,12 +88,12 @@ class Queues:
         for source in self._sources:
             source.close()
 
-    def figures(self, unclassified: int) -> QueueFigures:
+    def figures(self, unclassified: int | None) -> QueueFigures:
         kernel = [kernel_counters(number) for number in self.numbers]
         return QueueFigures(
             packets=self._classifier.counters().packets,
             dropped=sum(figures.dropped + figures.user_dropped for figures in kernel if figures),
-            unclassified=unclassified,
+            unclassified=unclassified or 0,
         )
 
 

@@ -25,8 +25,9 @@ class StopRequest:
         self._write_end.setblocking(False)
 
     def __enter__(self) -> StopRequest:
-        self._previous = {number: signal.signal(number, self._stop) for number in _STOP}
-        self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, _refuse_reload)
+        for number in _STOP:
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, _refuse_reload)
         return self
 
     def __exit__(
@@ -35,8 +36,10 @@ class StopRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        # The process is about to end. A signal that comes now has nothing left to say, and must
+        # not turn the exit code of a clean stop into that of a kill.
+        for number in (*_STOP, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         self._read_end.close()
         self._write_end.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 from classifier.counters import Counters
 from classifier.host.state import table_of
 from classifier.policy import Policy
+from classifier.service.shares import wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,15 @@ class Snapshot:
     queue: QueueFigures
     uptime: float
     """Seconds since the start."""
+    warnings: tuple[str, ...] = ()
+    """What is not as it should be, as sentences."""
 
 
 def render(snapshot: Snapshot) -> dict[str, Any]:
     """The object that `status --json` prints; its keys are part of the contract."""
     counters, policy = snapshot.counters, snapshot.policy
     placed = sum(counters.uplinks.values())
+    by_weights = wanted(policy, snapshot.usable, counters.rules)
     return {
         "uplinks": {
             uplink.name: {
@@ -48,6 +52,7 @@ def render(snapshot: Snapshot) -> dict[str, Any]:
                 "weight": uplink.weight,
                 "flows": counters.uplinks[uplink.name],
                 "share": counters.uplinks[uplink.name] / placed if placed else 0.0,
+                "wanted": by_weights.get(uplink.name),
             }
             for uplink in policy.uplinks
         },
@@ -66,4 +71,5 @@ def render(snapshot: Snapshot) -> dict[str, Any]:
         },
         "sticky": {"entries": counters.sticky_entries, "size": counters.sticky_size},
         "uptime": snapshot.uptime,
+        "warnings": list(snapshot.warnings),
     }

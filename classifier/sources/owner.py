@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from classifier.rights import has_net_admin
 from classifier.sources.kernel import PROC_NET, kernel_counters
 
 _NETLINK_NETFILTER = 12  # <linux/netlink.h>
-_CAP_NET_ADMIN = 12  # <linux/capability.h>
 
 
 def why_refused(number: int) -> str:
     """The reason for an EPERM on binding queue `number`, as the end of a sentence."""
-    if not _has_net_admin():
+    if not has_net_admin():
         return "this process lacks CAP_NET_ADMIN (run as root, or in a user namespace of its own)"
     try:
         queue = kernel_counters(number)
@@ -24,17 +23,11 @@ def why_refused(number: int) -> str:
             "this process lacks CAP_NET_ADMIN in the user namespace that its network namespace "
             "belongs to"
         )
-    return f"it is bound by {_owner(queue.portid)}"
+    return f"it is bound by {owner(queue.portid)}"
 
 
-def _has_net_admin() -> bool:
-    status = Path("/proc/thread-self/status").read_text()
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    return found is None or bool(int(found[1], 16) >> _CAP_NET_ADMIN & 1)
-
-
-def _owner(portid: int) -> str:
-    """Who holds the netlink socket: pid and command, as far as this user may see them."""
+def owner(portid: int) -> str:
+    """Who holds a queue's netlink socket: pid and command, as far as this user may see them."""
     pids = _holders(_inode(portid))
     if not pids:
         # Another user's process, or one of another pid namespace. The number is often the pid,
