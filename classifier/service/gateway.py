@@ -116,9 +116,8 @@ class Service:
                 remove.remove(drain=self._queues.stop)
         finally:
             self._unwind()
-        log.info(
-            "stopped: %s", "rules and routes stay" if self._settings.keep else "all is as found"
-        )
+        kept = self._settings.keep
+        log.info("stopped: %s", "rules and routes stay" if kept else "the host is as it was found")
 
     def abandon(self) -> None:
         """End like a crash: the host state stays, flows go on, the next start takes over."""
