@@ -126,13 +126,13 @@ def test_a_queue_that_breaks_ends_the_service_and_leaves_the_rules_for_the_next(
     service.start()
     during = snapshot(host)
     service.process.send_signal(signal.SIGUSR1)
-    with host.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
 
-        def ended_by_a_packet() -> bool:
+    def ended_by_a_new_flow() -> bool:
+        with host.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(b"the reader wakes up, and finds out", ("203.0.113.9", 7))
-            return service.process.poll() is not None
+        return service.process.poll() is not None
 
-        eventually(ended_by_a_packet, "the service ends")
+    eventually(ended_by_a_new_flow, "the service ends")
     assert service.end() == 1
     assert "queue 0 cannot be read any more" in service.said
     assert "Traceback" not in service.said
