@@ -12,12 +12,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from classifier.host import basechains, xtables
+from classifier.host import basechains, sysctls, xtables
 from classifier.host.basechains import BaseChain
 from classifier.host.state import FOUND_CHAIN, Variant
 
 _COMMENT = re.compile(r'-m comment --comment "(.*)"')
 _ESCAPED = re.compile(r"\\(.)")
+_KINDS = "|".join(sysctls.OURS)
+_SYSCTL = re.compile(
+    rf"sysctl (net/ipv[46]/(?:ip_forward|conf/(?!\.\.?/)[^/]+/(?:{_KINDS})))=([0-9]{{1,10}})"
+)
+_CREATED = re.compile(r"created (ip6? (?:raw|mangle|nat)(?: [A-Z]+)?)")
 _PREFIX = "-m comment --comment "
 
 
@@ -43,16 +48,15 @@ def read(variant: Variant) -> Found:
     rules = xtables.save(variant, 4).chain("mangle", FOUND_CHAIN)
     if rules is None:
         return Found()
-    sysctls: dict[str, str] = {}
+    values: dict[str, str] = {}
     created: set[BaseChain] = set()
-    for rule in rules:
-        kind, _, what = _comment(rule).partition(" ")
-        if kind == "sysctl":
-            key, _, value = what.rpartition("=")
-            sysctls[key] = value
-        elif kind == "created":
-            created.add(BaseChain.parse(what))
-    return Found(True, sysctls, frozenset(created))
+    for comment in map(_comment, rules):
+        # Files are written and tables deleted by these words: what is not ours to say is not heard.
+        if match := _SYSCTL.fullmatch(comment):
+            values[match[1]] = match[2]
+        elif match := _CREATED.fullmatch(comment):
+            created.add(BaseChain.parse(match[1]))
+    return Found(True, values, frozenset(created))
 
 
 def read_all(variant: Variant) -> Found:

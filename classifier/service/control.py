@@ -73,7 +73,8 @@ class ControlServer:
             return {"error": "a request is a JSON object"}
         try:
             return self._handler(request)
-        except ClassifierError as error:  # what cannot be told must not end the service
+        except (ClassifierError, OSError) as error:
+            # What cannot be told must not end the service.
             return {"error": str(error)}
 
     def close(self) -> None:

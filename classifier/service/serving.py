@@ -24,7 +24,10 @@ def serving() -> str | None:
 
     Of the calling thread's network namespace. Raises HostError.
     """
-    bound = {queue.number: queue.portid for queue in kernel_queues()}
+    try:
+        bound = {queue.number: queue.portid for queue in kernel_queues()}
+    except PermissionError:
+        return None  # this user is not shown queues; binding a held one will fail all the same
     numbers = [number for number in _queued_to() if number in bound]
     return owner(bound[numbers[0]]) if numbers else None
 

@@ -190,6 +190,28 @@ def test_an_interface_with_a_strange_name_is_remembered(host: Namespace) -> None
     assert snapshot(host) == before
 
 
+def test_a_memory_that_is_not_in_our_words_moves_nothing(host: Namespace) -> None:
+    """Files are written and tables deleted by it, so it is believed only what we may have said."""
+    before = snapshot(host)
+    apply_in(host, policy(WIRED, WIFI), "nft")
+    shell(host, "nft add table ip precious; iptables -t filter -N precious")
+    for words in (
+        "sysctl kernel/panic=1",
+        "sysctl net/ipv4/conf/../../../kernel/rp_filter=1",
+        "sysctl net/ipv4/conf/eth0/rp_filter=x",
+        "sysctl net/ipv4/conf/eth0/log_martians=1",
+        "created ip precious",
+        "created ip filter FORWARD",
+        "created",
+        "nonsense",
+    ):
+        shell(host, f"iptables -t mangle -A nfqc-found -m comment --comment '{words}'")
+    remove_in(host)
+    shell(host, "nft delete table ip precious; iptables -t filter -X precious")
+    shell(host, "nft delete table ip filter")
+    assert snapshot(host) == before
+
+
 def test_nothing_is_queued_any_more_when_waiting_packets_are_answered(host: Namespace) -> None:
     apply_in(host, policy(WIRED, WIFI), "nft")
     seen: list[list[str]] = []
