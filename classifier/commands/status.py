@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from classifier.service.control import ask
 
 HELP = "show uplinks, shares, rules, queue and sticky table of the running service"
 
+_WIDTH = 100
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as a person reads them, at most 100 columns wide."""
+    """The figures as a person reads them, at most `_WIDTH` columns wide."""
     queue, sticky = figures["queue"], figures["sticky"]
     uplinks = render(
         [
@@ -77,6 +79,10 @@ def describe(figures: dict[str, Any]) -> str:
             f"{queue['unclassified']} unclassified, {queue['malformed']} malformed",
             f"sticky: {sticky['entries']} of {sticky['size']} entries",
             f"up for {figures['uptime']:.0f} s",
-            *(f"warning: {warning}" for warning in figures["warnings"]),
+            *(line for warning in figures["warnings"] for line in _wrapped(f"warning: {warning}")),
         )
     )
+
+
+def _wrapped(sentence: str) -> list[str]:
+    return textwrap.wrap(sentence, _WIDTH, subsequent_indent="  ", break_long_words=False)

@@ -122,6 +122,7 @@ class Service:
     def abandon(self) -> None:
         """End like a crash: the host state stays, flows go on, the next start takes over."""
         self._unwind()
+        log.error("ended like a crash: rules and routes stay, for the next start or for down")
 
     def _unwind(self) -> None:
         while self._undo:

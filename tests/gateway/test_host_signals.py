@@ -135,6 +135,7 @@ def test_a_queue_that_breaks_ends_the_service_and_leaves_the_rules_for_the_next(
     eventually(ended_by_a_new_flow, "the service ends")
     assert service.end() == 1
     assert "queue 0 cannot be read any more" in service.said
+    assert "ended like a crash: rules and routes stay" in service.said
     assert "Traceback" not in service.said
     assert snapshot(host) == during
     service.program[1:] = ["-m", "classifier"]

@@ -176,7 +176,9 @@ def test_a_queue_longer_than_its_socket_buffer_is_told(host: Namespace, tmp_path
         [warning] = figures["warnings"]
         assert warning.startswith("queue.length is 1000000, but the socket buffer holds ")
         assert warning in service.said
-        assert f"warning: {warning}" in service.status().stdout
+        shown = service.status().stdout
+        assert f"warning: {warning}" in " ".join(shown.split())
+        assert max(map(len, shown.splitlines())) <= 100
 
 
 def test_a_host_of_more_interfaces_than_a_queue_knows_is_served(
