@@ -67,21 +67,15 @@ def describe(figures: dict[str, Any]) -> str:
         [Column("rule"), Column("flows", right=True)],
         [(rule["name"], rule["flows"]) for rule in figures["rules"]],
     )
-    return "\n".join(
-        (
-            uplinks,
-            "",
-            rules,
-            "",
-            f"direct flows: {figures['direct']['flows']}   dropped by rule: "
-            f"{figures['drop']['flows']}",
-            f"queue: {queue['packets']} packets, {queue['dropped']} dropped, "
-            f"{queue['unclassified']} unclassified, {queue['malformed']} malformed",
-            f"sticky: {sticky['entries']} of {sticky['size']} entries",
-            f"up for {figures['uptime']:.0f} s",
-            *(line for warning in figures["warnings"] for line in _wrapped(f"warning: {warning}")),
-        )
-    )
+    lines = [
+        f"direct flows: {figures['direct']['flows']}   dropped by rule: {figures['drop']['flows']}",
+        f"queue: {queue['packets']} packets, {queue['dropped']} dropped, "
+        f"{queue['unclassified']} unclassified, {queue['malformed']} malformed",
+        f"sticky: {sticky['entries']} of {sticky['size']} entries",
+        f"up for {figures['uptime']:.0f} s",
+        *(line for warning in figures["warnings"] for line in _wrapped(f"warning: {warning}")),
+    ]
+    return "\n".join((uplinks, rules, *lines))
 
 
 def _wrapped(sentence: str) -> list[str]:
