@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,7 +33,9 @@ def test_own_flows_are_balanced_with_the_right_source_and_answered(
 def test_a_rule_for_a_user_takes_that_user_s_flows_only(
     lab: StartLab, configuration: Configuration
 ) -> None:
-    rules = '[[rules]]\nname = "root"\nuser = 0\nuse = "wifi2"'
+    # The kernel tells the queue users as the initial user namespace numbers them.
+    own_id = Path("/proc/self/uid_map").read_text().split()[1]
+    rules = f'[[rules]]\nname = "root"\nuser = {own_id}\nuse = "wifi2"'
     gateway = lab(configuration(WEIGHTS, rules=rules))
     own = gateway.connect(gateway.flows(20, "tcp", 8080, source=None), place="gateway")
     assert set(own.values()) == {"wifi2"}
