@@ -6,9 +6,9 @@ import re
 import subprocess
 import threading
 import time
-from types import TracebackType
 from typing import NamedTuple
 
+from classifier.closing import Closing
 from classifier.errors import LabError
 from classifier.lab.namespace import Namespace
 
@@ -43,7 +43,7 @@ def connections(namespace: Namespace, family: str = "ipv4") -> list[Tracked]:
     return [_tracked(line) for line in listed.splitlines()]
 
 
-class Beginnings:
+class Beginnings(Closing):
     """Every connection that begins in a namespace from now on, of either family, in order.
 
     Each is as it was when its first packet had left, which is when its mark had been saved.
@@ -77,17 +77,6 @@ class Beginnings:
         self._thread.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
-
-    def __enter__(self) -> Beginnings:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None

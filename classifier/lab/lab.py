@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from classifier.closing import Closing
 from classifier.config import load_policy
 from classifier.errors import LabError
 from classifier.lab import addresses, ftp, probe, topology, traffic
@@ -23,7 +23,7 @@ from classifier.policy import Policy
 LAN, GATEWAY = "lan", "gateway"
 
 
-class Lab:
+class Lab(Closing):
     """A virtual gateway for one configuration file.
 
     A place is "lan", "gateway" or the name of an uplink, which stands for the internet behind it.
@@ -191,17 +191,6 @@ class Lab:
         if self._servers is not None:
             self._servers.close()
         self._topology.close()
-
-    def __enter__(self) -> Lab:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _serve_all(self, flows: Iterable[Flow]) -> None:
         kinds = {(flow.protocol, flow.dport, flow.version) for flow in flows}

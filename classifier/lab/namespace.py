@@ -14,9 +14,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from classifier.closing import Closing
 from classifier.errors import LabError
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
@@ -30,7 +30,7 @@ def _succeeded(result: int, what: str) -> None:
         raise LabError(f"{what}: {os.strerror(number)}")
 
 
-class Namespace:
+class Namespace(Closing):
     """A network namespace, held by a file descriptor; `fileno()` is that descriptor.
 
     >>> with Namespace.create("lan") as lan:
@@ -177,17 +177,6 @@ class Namespace:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Namespace:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"Namespace({self.name!r}, fd={self._fd})"

@@ -9,8 +9,8 @@ import select
 import socket
 import time
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 
+from classifier.closing import Closing
 from classifier.errors import LabError
 from classifier.lab.flow import TCP, UDP, Flow
 from classifier.lab.namespace import Namespace
@@ -68,7 +68,7 @@ def send(namespace: Namespace, flows: Iterable[Flow], packets: int = 1, size: in
                         sock.send(payload)
 
 
-class Injector:
+class Injector(Closing):
     """Puts packets, given from the IP header on, on a wire as they are, one at a time."""
 
     def __init__(self, namespace: Namespace, interface: str, gateway_mac: str) -> None:
@@ -84,19 +84,8 @@ class Injector:
     def close(self) -> None:
         self._socket.close()
 
-    def __enter__(self) -> Injector:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class Connection:
+class Connection(Closing):
     """A TCP connection that stays open: `place` says where it arrived, `say` is echoed there."""
 
     def __init__(self, namespace: Namespace, flow: Flow, patience: float = PATIENCE) -> None:
@@ -129,17 +118,6 @@ class Connection:
 
     def close(self) -> None:
         self._socket.close()
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _started(flow: Flow) -> socket.socket | None:

@@ -16,9 +16,9 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+from classifier.closing import Closing
 from classifier.errors import QueueError
 from classifier.sources import binding
 from classifier.sources.owner import why_refused
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _DROP, _ACCEPT = 1, 0  # Verdict in classifier/engine.pxd
 
 
-class LibraryQueue:
+class LibraryQueue(Closing):
     """See `classifier.sources.queue.PacketQueue`; binds in the calling thread's namespace."""
 
     def __init__(self, engine: Engine, number: int, settings: QueueSettings) -> None:
@@ -129,17 +129,6 @@ class LibraryQueue:
     def counters(self) -> QueueCounters:
         """Errors and overruns are not told by the library: always 0."""
         return self._counters
-
-    def __enter__(self) -> LibraryQueue:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _bound(
