@@ -14,7 +14,7 @@ from typing import get_args
 from classifier.errors import HostError
 from classifier.host import basechains, found, restoring, sysctls, xtables
 from classifier.host.kernel import Kernel
-from classifier.host.state import FOUND_CHAIN, Family, Firewall, HostPlan, Variant
+from classifier.host.state import FOUND_CHAIN, Family, Firewall, HostPlan, other_variant
 
 _log = logging.getLogger(__name__)
 
@@ -171,9 +171,9 @@ def _change_firewalls(plan: HostPlan, undo: _Undo) -> None:
 
 def _remove_other_variant(plan: HostPlan) -> None:
     """Chains that were left by this program when `iptables` was the other of the two."""
-    other: Variant = "legacy" if plan.variant == "nft" else "nft"
+    other = other_variant(plan.variant)
     for family in get_args(Family):
-        if not basechains.existing(other, family) or not xtables.program(other, family, "save"):
+        if not xtables.is_used(other, family):
             continue
         there = xtables.save(other, family)
         xtables.restore(other, family, xtables.change(there, Firewall(family)))

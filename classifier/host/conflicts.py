@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from classifier.errors import ConflictError
-from classifier.host import basechains, nftmarks, xtables
+from classifier.host import nftmarks, xtables
 from classifier.host.kernel import Kernel, KernelRule
-from classifier.host.state import PRIORITIES, PROTOCOL, Family, HostPlan, Variant
+from classifier.host.state import IPTABLES, PRIORITIES, PROTOCOL, Family, HostPlan, Variant
 
 _SETS_MARK = re.compile(
     r"-j (?:MARK|CONNMARK) --set-xmark (0x[0-9a-f]+)/|--tproxy-mark (0x[0-9a-f]+)/"
@@ -77,13 +77,13 @@ def _routes(plan: HostPlan, kernel: Kernel, family: Family) -> Iterator[str]:
 def _iptables(plan: HostPlan) -> Iterator[str]:
     for variant in get_args(Variant):
         for family in _families(plan):
-            if basechains.existing(variant, family) and xtables.program(variant, family, "save"):
+            if xtables.is_used(variant, family):
                 yield from saved_conflicts(variant, xtables.save(variant, family), plan.mask)
 
 
 def saved_conflicts(variant: Variant, saved: xtables.Saved, ours: int) -> Iterator[str]:
     """Foreign rules that set bits of `ours` on packets or connections."""
-    program = f"{'iptables' if saved.family == 4 else 'ip6tables'}-{variant}"
+    program = f"{IPTABLES[saved.family]}-{variant}"
     for table, chains in saved.tables.items():
         for name, rules in chains.items():
             if xtables.is_ours(name):

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from classifier.host import basechains, sysctls, xtables
+from classifier.host import sysctls, xtables
 from classifier.host.basechains import BaseChain
-from classifier.host.state import FOUND_CHAIN, Variant
+from classifier.host.state import FOUND_CHAIN, Variant, other_variant
 
 _COMMENT = re.compile(r'-m comment --comment "(.*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -65,8 +65,8 @@ def read_all(variant: Variant) -> Found:
     Raises HostError.
     """
     own = read(variant)
-    other: Variant = "legacy" if variant == "nft" else "nft"
-    if not basechains.existing(other, 4) or not xtables.program(other, 4, "save"):
+    other = other_variant(variant)
+    if not xtables.is_used(other, 4):
         return own
     before = read(other)
     return own.noting(before.sysctls, before.created) if before.exists else own

@@ -9,7 +9,7 @@ from typing import get_args
 from classifier.errors import HostError
 from classifier.host import basechains, found, restoring, xtables
 from classifier.host.kernel import Kernel
-from classifier.host.state import QUEUE_CHAIN, Chain, Family, Firewall, Variant
+from classifier.host.state import IPTABLES, QUEUE_CHAIN, Chain, Family, Firewall, Variant
 
 _FAMILIES: tuple[Family, ...] = get_args(Family)
 
@@ -60,7 +60,7 @@ class _Removal:
     def _remove_chains(self, variant: Variant, family: Family) -> None:
         there = xtables.save(variant, family)
         xtables.restore(variant, family, xtables.change(there, Firewall(family)))
-        name = "iptables" if family == 4 else "ip6tables"
+        name = IPTABLES[family]
         self.done += [
             f"{name}-{variant} -t {chain.table} chain {chain.name}" for chain in there.ours.chains
         ]
@@ -85,8 +85,7 @@ class _Removal:
 
 
 def _has_ours(variant: Variant, family: Family) -> bool:
-    # Without asking the legacy program where it would load ip_tables just to say: nothing.
-    if not basechains.existing(variant, family) or not xtables.program(variant, family, "save"):
+    if not xtables.is_used(variant, family):
         return False
     saved = xtables.save(variant, family)
     return any(xtables.is_ours(name) for chains in saved.tables.values() for name in chains)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from classifier.host import xtables
-from classifier.host.state import Firewall, HostPlan
+from classifier.host.state import IPTABLES, Firewall, HostPlan
 
 
 def render(plan: HostPlan) -> str:
@@ -28,7 +28,7 @@ def _section(title: str, lines: Iterable[str]) -> str:
 
 
 def _restore_command(plan: HostPlan, firewall: Firewall) -> str:
-    name = "iptables" if firewall.family == 4 else "ip6tables"
+    name = IPTABLES[firewall.family]
     return f"{name}-{plan.variant}-restore --noflush"
 
 

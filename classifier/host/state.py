@@ -17,6 +17,8 @@ from classifier.policy import Uplink
 Family = Literal[4, 6]
 ADDRESS_FAMILIES: Mapping[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 """What netlink calls them."""
+IPTABLES: Mapping[Family, str] = {4: "iptables", 6: "ip6tables"}
+"""The program for each family."""
 Variant = Literal["nft", "legacy"]
 """The two kernel sides iptables can speak to: nf_tables, and the older ip_tables."""
 
@@ -39,6 +41,10 @@ FOUND_CHAIN = "nfqc-found"
 """An unreferenced chain whose comments say what the host was like before us (see `found`)."""
 QUEUE_CHAIN = "nfqc-queue"
 SAVE_CHAIN = "nfqc-save"
+
+
+def other_variant(variant: Variant) -> Variant:
+    return "legacy" if variant == "nft" else "nft"
 
 
 def table_of(uplink: Uplink) -> int:

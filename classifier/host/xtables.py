@@ -18,7 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from classifier.errors import HostError
-from classifier.host.state import CHAIN_PREFIX, FOUND_CHAIN, Chain, Family, Firewall, Jump, Variant
+from classifier.host import basechains
+from classifier.host.state import (
+    CHAIN_PREFIX,
+    FOUND_CHAIN,
+    IPTABLES,
+    Chain,
+    Family,
+    Firewall,
+    Jump,
+    Variant,
+)
 
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
 _LOCK = Path("/run/xtables.lock")
@@ -77,17 +87,23 @@ def unquoted(rule: str) -> str:
 
 def program(variant: Variant, family: Family, tool: str) -> str | None:
     """Path of `iptables-nft-save` and the like (`tool` is save or restore); None: not there."""
-    name = "iptables" if family == 4 else "ip6tables"
+    name = IPTABLES[family]
     exact = shutil.which(f"{name}-{variant}-{tool}", path=_PATH)
     if exact or _plain_variant() != variant:
         return exact
     return shutil.which(f"{name}-{tool}", path=_PATH)
 
 
+def is_used(variant: Variant, family: Family) -> bool:
+    """Whether there can be rules to save. Asks the kernel first: the legacy program would load
+    ip_tables just to say that there are none."""
+    return bool(basechains.existing(variant, family) and program(variant, family, "save"))
+
+
 def _required(variant: Variant, family: Family, tool: str) -> str:
     path = program(variant, family, tool)
     if path is None:
-        name = "iptables" if family == 4 else "ip6tables"
+        name = IPTABLES[family]
         raise HostError(f"the program {name}-{variant}-{tool} is not installed {_PACKAGE}")
     return path
 

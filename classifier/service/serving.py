@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from classifier.errors import ConflictError
-from classifier.host import basechains, xtables
+from classifier.host import xtables
 from classifier.host.state import QUEUE_CHAIN, Family, Variant
 from classifier.sources.kernel import kernel_queues
 from classifier.sources.owner import owner
@@ -47,7 +47,7 @@ def _queued_to() -> Iterator[int]:
 
 
 def _queues_of(variant: Variant, family: Family) -> Iterator[int]:
-    if not basechains.existing(variant, family) or not xtables.program(variant, family, "save"):
+    if not xtables.is_used(variant, family):
         return
     for rule in xtables.save(variant, family).chain("mangle", QUEUE_CHAIN) or ():
         if found := _TARGET.search(rule):
