@@ -55,7 +55,7 @@ asan: build  ## what reads bytes from outside, under AddressSanitizer and Undefi
 	@echo "building the compiled modules with sanitizers in build/asan"
 	@cd build/asan && CLASSIFIER_SANITIZE=1 ../../$(BIN)/python -W ignore setup.py -q build_ext --inplace -j 2
 	@cd build/asan && export LD_PRELOAD="$(ASAN_LIBS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-	  && ../../$(BIN)/python -c "import classifier.engine as e; assert 'build/asan' in e.__file__, e" \
+	  && ../../$(BIN)/python -c "import classifier.engine.engine as e; assert 'build/asan' in e.__file__, e" \
 	  && ../../$(BIN)/python -m pytest -q --capture=sys -p no:cacheprovider $(ASAN_TESTS)
 
 lint: build  ## ruff and mypy

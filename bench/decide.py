@@ -17,7 +17,7 @@ from statistics import median
 from bench.limits import Limits, Measure
 from bench.traffic import POLICY
 from classifier.config import parse_policy
-from classifier.engine import Engine
+from classifier.engine.engine import Engine
 from classifier.errors import UsageError
 
 HELP = "one decision among a million sticky entries, and the memory of one: against the targets"

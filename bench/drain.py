@@ -22,7 +22,7 @@ from bench.result import OURS, Peer, Result, Times, compare
 from bench.traffic import packets
 from classifier.errors import QueueError
 from classifier.lab.namespace import Namespace
-from classifier.sources.kernel import kernel_counters
+from classifier.queue.figures import kernel_counters
 
 HELP = "packets waiting in a queue, answered: against C and Python readers"
 

@@ -1,7 +1,7 @@
 """nfq-classifier: balances new flows of a Linux gateway over its uplinks."""
 
-from classifier.classifier import Classifier
 from classifier.config import load_policy
+from classifier.engine.classifier import Classifier
 from classifier.replay import replay
 
 __all__ = ["Classifier", "load_policy", "replay"]

@@ -17,8 +17,8 @@ from itertools import cycle
 from netfilterqueue import NetfilterQueue, Packet
 
 from bench.peers.reader import serve
-from classifier.sources.binding import set_flags
-from classifier.sources.queue import QueueSettings
+from classifier.queue.binding import set_flags
+from classifier.queue.packet_queue import QueueSettings
 
 WIRED, DIRECT = 0x100, 0x3F00
 HEADER = struct.Struct(">8xxB2xII")  # protocol, source, destination

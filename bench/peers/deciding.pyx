@@ -6,7 +6,7 @@ Packets lie where a queue would have put them: in slots that the caches hold. Co
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from classifier.engine cimport Engine, Item
+from classifier.engine.engine cimport Engine, Item
 
 cdef extern from "<time.h>" nogil:
     struct timespec:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from bench.peers.reader import serve
 from bench.traffic import POLICY
-from classifier.classifier import Classifier
 from classifier.config import parse_policy
-from classifier.sources.nfqueue import NativeQueue
-from classifier.sources.queue import QueueSettings
+from classifier.engine.classifier import Classifier
+from classifier.queue.nfqueue import NativeQueue
+from classifier.queue.packet_queue import QueueSettings
 
 
 def main() -> None:

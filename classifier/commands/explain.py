@@ -11,10 +11,10 @@ import dataclasses
 import json
 from collections.abc import Iterator
 
-from classifier.classifier import Classifier
 from classifier.commands.flow import FORM, Flow, first_packet, parse_flow
 from classifier.config import load_policy
-from classifier.decision import Decision
+from classifier.engine.classifier import Classifier
+from classifier.engine.decision import Decision
 from classifier.policy import Policy
 
 HELP = "say which rule, balancer and uplink a flow would get, and why"

@@ -11,8 +11,8 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from classifier.classifier import Classifier
-from classifier.decision import Decision
+from classifier.engine.classifier import Classifier
+from classifier.engine.decision import Decision
 from classifier.errors import LabError
 from classifier.lab.lab import GATEWAY, LAN, Lab
 from classifier.lab.outcome import Promise, Sent

@@ -8,7 +8,7 @@ from typing import overload
 
 from classifier.config.names import protocol_name
 from classifier.policy import Policy
-from classifier.sources.tracker import Tracker
+from classifier.replay.tracker import Tracker
 
 _NANOSECONDS = 1_000_000_000
 
@@ -30,7 +30,7 @@ class FlowDecision:
     """None for a flow that is left alone or dropped."""
     rule: str | None
     reason: str
-    """One of `classifier.decision.REASONS`."""
+    """One of `classifier.engine.decision.REASONS`."""
     packets: int
     """Of both directions, ICMP errors about the flow included."""
     bytes: int

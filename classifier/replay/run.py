@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 
-from classifier.engine import Engine
+from classifier.engine.engine import Engine
 from classifier.errors import UsageError
 from classifier.policy import Network, Policy
+from classifier.replay.capture import CaptureReader
 from classifier.replay.report import Decisions, Report, RuleUse, Use
-from classifier.sources.capture import CaptureReader
-from classifier.sources.tracker import Tracker
+from classifier.replay.tracker import Tracker
 
 Path = str | os.PathLike[str]
 

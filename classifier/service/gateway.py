@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.classifier import Classifier
+from classifier.engine.classifier import Classifier
 from classifier.errors import QueueError, ServiceError
 from classifier.host import apply, conflicts, counters, facts, plan, remove
 from classifier.host.state import table_of

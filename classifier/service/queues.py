@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from classifier.classifier import Classifier
+from classifier.engine.classifier import Classifier
 from classifier.policy import Policy
+from classifier.queue.figures import kernel_counters, unsafe_kernel
+from classifier.queue.nfqueue import NativeQueue
+from classifier.queue.packet_queue import PacketQueue, QueueSettings
 from classifier.service.status import QueueFigures
-from classifier.sources.kernel import kernel_counters, unsafe_kernel
-from classifier.sources.nfqueue import NativeQueue
-from classifier.sources.queue import PacketQueue, QueueSettings
 
 CHARGED_BYTES = 832
 """Socket buffer that the kernel charges for a waiting packet at our copy range."""
@@ -106,7 +106,7 @@ def _bind(policy: Policy, classifier: Classifier, number: int) -> PacketQueue:
     )
     if policy.queue.backend == "native":
         return NativeQueue(classifier.engine, number, settings)
-    from classifier.sources.netfilterqueue import LibraryQueue  # an optional dependency
+    from classifier.queue.netfilterqueue import LibraryQueue  # an optional dependency
 
     return LibraryQueue(classifier.engine, number, settings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from classifier.counters import Counters
+from classifier.engine.counters import Counters
 from classifier.host.state import table_of
 from classifier.policy import Policy
 from classifier.service.shares import wanted

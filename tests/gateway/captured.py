@@ -11,7 +11,7 @@ from pathlib import Path
 
 from classifier.errors import CaptureError
 from classifier.policy import Network
-from classifier.sources.capture import CaptureReader
+from classifier.replay.capture import CaptureReader
 
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 _TTL = 64

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from classifier.engine import Engine
+from classifier.engine.engine import Engine
 from classifier.lab.namespace import Namespace
-from classifier.sources.netfilterqueue import LibraryQueue
-from classifier.sources.nfqueue import NativeQueue
-from classifier.sources.queue import PacketQueue, QueueSettings
+from classifier.queue.netfilterqueue import LibraryQueue
+from classifier.queue.nfqueue import NativeQueue
+from classifier.queue.packet_queue import PacketQueue, QueueSettings
 
 WIRED, WIFI, DROPPED, DIRECT = 9001, 9002, 9003, 9004
 """Destination ports, by what the policy says of them."""

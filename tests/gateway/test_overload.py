@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from classifier.sources.kernel import kernel_counters
+from classifier.queue.figures import kernel_counters
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab

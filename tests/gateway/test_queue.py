@@ -31,12 +31,12 @@ from queued import (
 )
 
 from classifier import policy
-from classifier.classifier import Classifier
-from classifier.engine import Engine
+from classifier.engine.classifier import Classifier
+from classifier.engine.engine import Engine
 from classifier.errors import QueueError
 from classifier.lab.namespace import Namespace
-from classifier.sources.kernel import kernel_counters
-from classifier.sources.nfqueue import NativeQueue
+from classifier.queue.figures import kernel_counters
+from classifier.queue.nfqueue import NativeQueue
 
 pytestmark = pytest.mark.gateway
 

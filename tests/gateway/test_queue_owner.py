@@ -12,22 +12,22 @@ from queued import Backend, both_backends
 from queued import bound as queue_bound
 
 from classifier import policy
-from classifier.classifier import Classifier
-from classifier.engine import Engine
+from classifier.engine.classifier import Classifier
+from classifier.engine.engine import Engine
 from classifier.errors import QueueError
 from classifier.lab.namespace import Namespace
-from classifier.sources.binding import Binding, bind
-from classifier.sources.netfilterqueue import LibraryQueue
-from classifier.sources.queue import QueueSettings
+from classifier.queue.binding import Binding, bind
+from classifier.queue.netfilterqueue import LibraryQueue
+from classifier.queue.packet_queue import QueueSettings
 
 pytestmark = pytest.mark.gateway
 
 NUMBER = 7
 NETLINK_NETFILTER = 12
 HOLD = f"""
-from classifier.sources.binding import bind
-from classifier.sources.netfilterqueue import LibraryQueue
-from classifier.sources.queue import QueueSettings
+from classifier.queue.binding import bind
+from classifier.queue.netfilterqueue import LibraryQueue
+from classifier.queue.packet_queue import QueueSettings
 held = bind({NUMBER}, QueueSettings())
 print("bound", flush=True)
 input()

@@ -15,10 +15,10 @@ from contextlib import ExitStack
 import pytest
 
 from classifier.config import parse_policy
-from classifier.engine import Engine
+from classifier.engine.engine import Engine
 from classifier.lab.namespace import Namespace
-from classifier.sources.capture import CaptureReader
-from classifier.sources.tracker import Tracker
+from classifier.replay.capture import CaptureReader
+from classifier.replay.tracker import Tracker
 
 IN, OUT = "192.168.1.2", "198.51.100.7"
 INVALID, UNTRACKED, FIRST, LATER = 1, 2, 3, 4

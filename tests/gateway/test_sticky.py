@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from classifier.classifier import Classifier
+from classifier.engine.classifier import Classifier
 from classifier.host import apply, facts, plan, remove
-from classifier.sources.nfqueue import NativeQueue
-from classifier.sources.queue import QueueSettings
+from classifier.queue.nfqueue import NativeQueue
+from classifier.queue.packet_queue import QueueSettings
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab

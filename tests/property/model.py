@@ -160,7 +160,7 @@ class Model:
                 self.turns[balancer.name] = {f: kept.get(f) or Turns(shares[f]) for f in (4, 6)}
 
     def decide(self, packet: Packet, now: int) -> tuple[str | None, str | None, str, int]:
-        """Uplink, rule, reason and mark, as in classifier.decision.Decision."""
+        """Uplink, rule, reason and mark, as in classifier.engine.decision.Decision."""
         key = (packet.src, packet.dst, packet.protocol, packet.sport, packet.dport)
         if key in self.in_flight:
             uplink, rule, mark, expires = self.in_flight[key]

@@ -16,8 +16,8 @@ from packets import render
 from test_engine_model import packets
 
 from classifier import Classifier
+from classifier.engine.wire import headers
 from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Rule, Sticky, Uplink
-from classifier.wire import headers
 
 BLOCK = 4096
 EXTENSIONS = [0, 43, 44, 51, 60, 135, 139, 140]

@@ -22,7 +22,7 @@ from scapy.layers.ipsec import AH
 from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
-from classifier.wire import headers
+from classifier.engine.wire import headers
 
 port = st.integers(0, 65535)
 ipv4 = st.ip_addresses(v=4)

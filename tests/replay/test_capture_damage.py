@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from classifier.errors import CaptureError
 from classifier.replay import Replay
-from classifier.sources.capture import CaptureReader
+from classifier.replay.capture import CaptureReader
 
 PACKETS = [ipv4("192.168.1.2", "198.51.100.7", 17, udp(1000, 53, b"x" * n)) for n in (0, 5, 11)]
 MESSAGE = re.compile(r"^(?P<path>.*): packet (?P<packet>\d+), byte (?P<byte>\d+): (?P<reason>.+)$")

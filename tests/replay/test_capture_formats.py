@@ -29,7 +29,7 @@ from scapy.layers.l2 import Ether
 from scapy.utils import PcapNgWriter, PcapWriter, RawPcapNgReader, RawPcapReader
 
 from classifier.errors import CaptureError
-from classifier.sources.capture import CaptureReader
+from classifier.replay.capture import CaptureReader
 
 
 def read(path):

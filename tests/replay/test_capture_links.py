@@ -19,7 +19,7 @@ from capture_files import (
 )
 
 from classifier.errors import CaptureError
-from classifier.sources.capture import CaptureReader
+from classifier.replay.capture import CaptureReader
 
 FOUR = ipv4("192.168.1.2", "198.51.100.7", 17, udp(1000, 53))
 SIX = ipv6("2001:db8::2", "2001:db8:9::7", 17, udp(1000, 53))

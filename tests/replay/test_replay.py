@@ -11,11 +11,11 @@ from capture_files import RAW, SYN, SYN_ACK, Captured, at, echo, ipv4, ipv6, pca
 
 from classifier import Classifier, replay
 from classifier.config import parse_policy
-from classifier.engine import Engine
+from classifier.engine.engine import Engine
 from classifier.errors import CaptureError, UsageError
 from classifier.replay import Replay
-from classifier.sources.capture import CaptureReader
-from classifier.sources.tracker import Tracker
+from classifier.replay.capture import CaptureReader
+from classifier.replay.tracker import Tracker
 
 IN, OUT = "192.168.1.2", "198.51.100.7"
 
@@ -230,8 +230,8 @@ STREAM = """
 import resource, sys
 from classifier.config import load_policy
 from classifier.replay import Replay
-from classifier.sources.capture import CaptureReader
-from classifier.sources.tracker import Tracker
+from classifier.replay.capture import CaptureReader
+from classifier.replay.tracker import Tracker
 run = Replay(load_policy(sys.argv[1]), seed=1, keep=False)
 run.read("-")
 print(run.report().packets, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

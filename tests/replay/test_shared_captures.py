@@ -10,10 +10,10 @@ import pytest
 from scapy.utils import RawPcapReader
 
 from classifier import Classifier
+from classifier.engine.wire import headers
 from classifier.errors import CaptureError
 from classifier.replay import Replay
-from classifier.sources.capture import CaptureReader
-from classifier.wire import headers
+from classifier.replay.capture import CaptureReader
 
 
 def folder():

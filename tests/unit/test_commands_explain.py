@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from classifier.classifier import Classifier
 from classifier.commands import main
 from classifier.commands.flow import first_packet, parse_flow
 from classifier.config import load_policy
+from classifier.engine.classifier import Classifier
 
 CONFIG = """
 [gateway]

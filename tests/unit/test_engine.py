@@ -12,7 +12,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet as ScapyPacket
 
 from classifier import Classifier
-from classifier.engine import Engine
+from classifier.engine.engine import Engine
 from classifier.errors import UsageError
 from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Rule, Sticky, Uplink
 

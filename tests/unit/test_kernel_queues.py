@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from classifier.sources.kernel import unsafe_kernel
+from classifier.queue.figures import unsafe_kernel
 
 
 @pytest.mark.parametrize(

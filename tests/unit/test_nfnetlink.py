@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifier.sources import nfnetlink
+from classifier.queue import nfnetlink
 
 PACKET = 3 << 8
 HEADER, MARK, INDEV, PAYLOAD, CAP_LEN, UID, GID = 1, 3, 5, 10, 13, 16, 17

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from classifier.wire import headers
+from classifier.engine.wire import headers
 
 SRC6, DST6 = bytes(range(16)), bytes(range(16, 32))
 TCP, UDP, DCCP, SCTP, UDP_LITE = 6, 17, 33, 132, 136

@@ -1,0 +1,69 @@
+# A balancer: its uplinks, its method, and what it remembers.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from classifier.engine.hashing cimport HashKey
+from classifier.engine.methods cimport Choice
+from classifier.engine.tables cimport Slot, Table
+from classifier.engine.wire cimport Packet
+
+cdef enum TargetKind:
+    TO_DIRECT = 0
+    TO_DROP = 1
+    TO_UPLINK = 2
+    TO_BALANCER = 3
+
+cdef struct Target:
+    # What a rule or a balancer's fallback names.
+    uint8_t kind          # a TargetKind
+    bint strict
+    uint16_t index        # uplink id, or number of the balancer
+
+cdef enum Method:
+    NTH = 0
+    WEIGHTED = 1
+    HASH = 2
+
+cdef struct Balancer:
+    uint8_t method        # a Method
+    bint remembers        # has a sticky table; hash needs none
+    Target fallback
+    uint32_t count        # uplinks
+    uint8_t* uplinks      # ids, in the configuration's order
+    int64_t* weights
+    Choice choices[2]     # by family; nth: the first serves both while `shared`
+    bint shared
+    uint64_t mask4        # of remote and local address, as `address_pair` has them
+    uint64_t masks6[4]    # of remote and local address, two words each
+    uint64_t timeout      # milliseconds
+    Table sticky
+
+cdef int compile_balancer(
+    Balancer* balancer, object policy_balancer, dict ids, Target fallback
+) except -1
+cdef void destroy_balancer(Balancer* balancer) noexcept nogil
+
+# Tells a balancer which uplinks can take flows, by family and id; all turns of a family whose
+# uplinks are the same as before go on.
+cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nogil
+
+# The digest by which a balancer knows what a flow's sticky entry goes by.
+cdef uint64_t sticky_key(
+    const Balancer* balancer, const HashKey* key, const Packet* packet
+) noexcept nogil
+
+# The uplink remembered for a key, which is thereby remembered longer, or 0; then `place` is set for
+# `remember`. One that is remembered but cannot take the flow is forgotten.
+cdef uint8_t remembered(
+    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** place
+) noexcept nogil
+
+cdef void remember(
+    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* place
+) noexcept nogil
+
+cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil
+
+# An uplink by the balancer's method, or 0 when none can take the flow.
+cdef uint8_t choose(
+    Balancer* balancer, int family, uint64_t sticky, uint64_t* random
+) noexcept nogil

@@ -1,0 +1,29 @@
+from collections.abc import Iterable
+
+from classifier.engine.counters import Counters
+from classifier.engine.decision import Decision
+from classifier.policy import Policy
+
+class Engine:
+    policy: Policy
+    def __init__(self, policy: Policy, seed: int, in_flight: int = 65536) -> None: ...
+    def interface_number(self, name: str) -> int: ...
+    def set_usable(self, name: str, ipv4: bool, ipv6: bool) -> None: ...
+    def usable_families(self, name: str) -> tuple[bool, bool]: ...
+    def counters(self) -> Counters: ...
+    def classify(
+        self,
+        packet: bytes | bytearray | memoryview,
+        now: int,
+        in_interface: str | None = None,
+        user: int | None = None,
+    ) -> Decision: ...
+    def classify_many(
+        self,
+        packets: Iterable[bytes | bytearray | memoryview],
+        now: int,
+        in_interface: str | None = None,
+    ) -> list[Decision]: ...
+    def decide_one(
+        self, packet: bytes | bytearray | memoryview, interface: int, uid: int, now: int
+    ) -> tuple[int, int]: ...

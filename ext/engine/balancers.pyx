@@ -1,0 +1,196 @@
+"""Balancers: which uplinks can take a flow, which one a sticky entry remembers, which one is next."""
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from classifier.engine.hashing cimport address_pair, siphash
+from classifier.engine.methods cimport Share, begin_turns, drawn, next_turn, rendezvous
+from classifier.engine.tables cimport (
+    Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, set_life, tag,
+)
+
+from classifier.errors import UsageError
+from classifier.policy import Sticky
+
+cdef enum:
+    # Of a sticky entry's tag: the uplink's id, and the family, so that an uplink that goes down for
+    # one family is forgotten for that one only.
+    UPLINK_BITS = 0xFF
+    FAMILY_BIT = 0x100
+
+# So that the sum of 255 of them, and twice that, fit in 64 bits.
+cdef object LARGEST_WEIGHT = 2**48
+
+cdef dict METHODS = {"nth": NTH, "weighted": WEIGHTED, "hash": HASH}
+
+
+cdef int compile_balancer(
+    Balancer* balancer, object policy_balancer, dict ids, Target fallback
+) except -1:
+    cdef uint32_t i
+    cdef int family
+    memset(balancer, 0, sizeof(Balancer))
+    balancer.method = METHODS[policy_balancer.method]
+    balancer.fallback = fallback
+    balancer.count = <uint32_t>len(policy_balancer.members)
+    balancer.uplinks = <uint8_t*>calloc(balancer.count + 1, sizeof(uint8_t))
+    balancer.weights = <int64_t*>calloc(balancer.count + 1, sizeof(int64_t))
+    for family in range(2):
+        balancer.choices[family].shares = <Share*>calloc(balancer.count + 1, sizeof(Share))
+        if balancer.choices[family].shares == NULL:
+            raise MemoryError("no memory for a balancer")
+    if balancer.uplinks == NULL or balancer.weights == NULL:
+        raise MemoryError("no memory for a balancer")
+    for i, share in enumerate(policy_balancer.members):
+        if not 1 <= share.weight <= LARGEST_WEIGHT:
+            raise UsageError(
+                f"balancer {policy_balancer.name}: weight {share.weight} of {share.uplink} is not "
+                f"from 1 to {LARGEST_WEIGHT}"
+            )
+        balancer.uplinks[i] = ids[share.uplink]
+        balancer.weights[i] = share.weight
+    # Without `sticky`, hash goes by the remote address.
+    sticky = policy_balancer.sticky or Sticky()
+    compile_masks(balancer, sticky)
+    balancer.remembers = policy_balancer.sticky is not None and balancer.method != HASH
+    if balancer.remembers:
+        # Whatever ends after the end of time ends then; the sum with any time fits in 64 bits.
+        balancer.timeout = min(max(round(sticky.timeout * 1000), 1), latest())
+        create(&balancer.sticky, sticky.size, False)
+    return 0
+
+
+cdef int compile_masks(Balancer* balancer, object sticky) except -1:
+    # The key is the remote address, then the local one, with what is not asked for masked out.
+    cdef int first
+    mask4 = ((1 << sticky.prefix4) - 1) << (32 - sticky.prefix4)
+    mask6 = ((1 << sticky.prefix6) - 1) << (128 - sticky.prefix6)
+    for first, asked in ((0, "remote" in sticky.by), (2, "local" in sticky.by)):
+        if asked:
+            balancer.mask4 |= mask4 << (16 * (2 - first))
+            balancer.masks6[first] = mask6 >> 64
+            balancer.masks6[first + 1] = mask6 & 0xFFFFFFFFFFFFFFFF
+    return 0
+
+
+cdef void destroy_balancer(Balancer* balancer) noexcept nogil:
+    free(balancer.uplinks)
+    free(balancer.weights)
+    free(balancer.choices[0].shares)
+    free(balancer.choices[1].shares)
+    destroy(&balancer.sticky)
+    memset(balancer, 0, sizeof(Balancer))
+
+
+cdef bint same_uplinks(
+    const Balancer* balancer, const Choice* choice, const uint8_t* usable
+) noexcept nogil:
+    cdef uint32_t i, at = 0
+    for i in range(balancer.count):
+        if usable[balancer.uplinks[i]]:
+            if at == choice.count or choice.shares[at].uplink != balancer.uplinks[i]:
+                return False
+            at += 1
+    return at == choice.count
+
+
+cdef void fill(const Balancer* balancer, Choice* choice, const uint8_t* usable) noexcept nogil:
+    cdef uint32_t i
+    choice.count = 0
+    choice.total = 0
+    for i in range(balancer.count):
+        if usable[balancer.uplinks[i]]:
+            choice.shares[choice.count].uplink = balancer.uplinks[i]
+            choice.shares[choice.count].weight = balancer.weights[i]
+            choice.count += 1
+            choice.total += balancer.weights[i]
+    if balancer.method == NTH:
+        begin_turns(choice)
+
+
+cdef void copy_choice(Choice* target, const Choice* source) noexcept nogil:
+    cdef uint32_t i
+    for i in range(source.count):
+        target.shares[i] = source.shares[i]
+    target.count = source.count
+    target.total = source.total
+    target.by_deadline = source.by_deadline
+
+
+cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nogil:
+    # IPv4 and IPv6 flows take turns together as long as the same uplinks can take them.
+    cdef Choice* ipv4 = &balancer.choices[0]
+    cdef Choice* ipv6 = &balancer.choices[1]
+    cdef bint same4 = same_uplinks(balancer, ipv4, usable[0])
+    cdef bint same6, share = True
+    cdef uint32_t i
+    if balancer.shared:
+        copy_choice(ipv6, ipv4)
+    same6 = same_uplinks(balancer, ipv6, usable[1])
+    for i in range(balancer.count):
+        if usable[0][balancer.uplinks[i]] != usable[1][balancer.uplinks[i]]:
+            share = False
+    if share and same6 and not same4:
+        copy_choice(ipv4, ipv6)
+    elif not same4:
+        fill(balancer, ipv4, usable[0])
+    if not share and not same6:
+        fill(balancer, ipv6, usable[1])
+    balancer.shared = share
+
+
+cdef uint64_t sticky_key(
+    const Balancer* balancer, const HashKey* key, const Packet* packet
+) noexcept nogil:
+    cdef uint64_t words[4]
+    if packet.family == 4:
+        words[0] = address_pair(packet.dst, packet.src) & balancer.mask4
+        return siphash(key, words, 1)
+    words[0] = packet.dst[0] & balancer.masks6[0]
+    words[1] = packet.dst[1] & balancer.masks6[1]
+    words[2] = packet.src[0] & balancer.masks6[2]
+    words[3] = packet.src[1] & balancer.masks6[3]
+    return siphash(key, words, 4)
+
+
+cdef uint8_t remembered(
+    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** place
+) noexcept nogil:
+    cdef Slot* entry = find(&balancer.sticky, sticky)
+    cdef uint8_t uplink
+    place[0] = entry
+    if entry.life == 0:
+        return 0
+    uplink = <uint8_t>(tag(entry) & UPLINK_BITS)
+    if expires(entry) <= now or not usable[uplink]:
+        remove(&balancer.sticky, entry)
+        place[0] = find(&balancer.sticky, sticky)
+        return 0
+    set_life(entry, now + balancer.timeout, tag(entry))
+    return uplink
+
+
+cdef void remember(
+    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* place
+) noexcept nogil:
+    insert(
+        &balancer.sticky, place, sticky, now + balancer.timeout,
+        uplink | (FAMILY_BIT if family else 0), now,
+    )
+
+
+cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil:
+    if balancer.remembers:
+        remove_tagged(&balancer.sticky, uplink | (FAMILY_BIT if family else 0))
+
+
+cdef uint8_t choose(
+    Balancer* balancer, int family, uint64_t sticky, uint64_t* random
+) noexcept nogil:
+    cdef Choice* choice = &balancer.choices[0 if balancer.shared else family]
+    if choice.count == 0:
+        return 0
+    if balancer.method == NTH:
+        return next_turn(choice)
+    if balancer.method == WEIGHTED:
+        return drawn(choice, random)
+    return rendezvous(choice, sticky)

@@ -1,0 +1,88 @@
+"""A policy made ready for the engine: ids instead of names, rules as intervals, balancers in C."""
+from libc.stdlib cimport calloc, free
+
+from classifier.engine.balancers cimport (
+    TO_BALANCER, TO_DIRECT, TO_DROP, TO_UPLINK, compile_balancer, destroy_balancer, refresh,
+)
+from classifier.engine.matching cimport compile_matcher, destroy_matcher
+
+from classifier import policy as policies
+from classifier.errors import UsageError
+from classifier.engine.intervals import compile_rules
+
+
+cdef int compile_policy(Compiled* compiled, object policy, dict interfaces) except -1:
+    compile_uplinks(compiled, policy)
+    compile_balancers(compiled, policy)
+    compile_all_rules(compiled, policy, interfaces)
+    return 0
+
+
+cdef void destroy_compiled(Compiled* compiled) noexcept nogil:
+    cdef uint32_t i
+    for i in range(compiled.balancer_count):
+        destroy_balancer(&compiled.balancers[i])
+    free(compiled.balancers)
+    free(compiled.targets)
+    destroy_matcher(&compiled.matcher)
+
+
+cdef int compile_uplinks(Compiled* compiled, object policy) except -1:
+    cdef int id
+    largest = policy.gateway.marks.largest_id
+    names = {}
+    for uplink in policy.uplinks:
+        if not 1 <= uplink.id <= largest:
+            raise UsageError(f"uplink {uplink.name}: id {uplink.id} is not from 1 to {largest}")
+        if names.setdefault(uplink.id, uplink.name) != uplink.name:
+            raise UsageError(f"uplink {uplink.name}: id {uplink.id} is that of {names[uplink.id]}")
+        id = uplink.id
+        compiled.marks[id] = policy.mark(uplink)
+        compiled.usable[0][id] = True
+        compiled.usable[1][id] = uplink.gateway6 is not None
+    compiled.marks[0] = policy.gateway.marks.direct
+    return 0
+
+
+cdef int compile_balancers(Compiled* compiled, object policy) except -1:
+    cdef Target fallback
+    cdef Balancer* made
+    compiled.balancers = <Balancer*>calloc(len(policy.balancers) + 1, sizeof(Balancer))
+    if compiled.balancers == NULL:
+        raise MemoryError("no memory for the policy's balancers")
+    ids = {uplink.name: uplink.id for uplink in policy.uplinks}
+    for balancer in policy.balancers:
+        fallback = target(policy, balancer.fallback, False)
+        made = &compiled.balancers[compiled.balancer_count]
+        compiled.balancer_count += 1
+        compile_balancer(made, balancer, ids, fallback)
+        refresh(made, compiled.usable)
+    return 0
+
+
+cdef int compile_all_rules(Compiled* compiled, object policy, dict interfaces) except -1:
+    cdef int32_t i
+    rules = policy.rules
+    compiled.rule_count = <int32_t>len(rules)
+    compiled.targets = <Target*>calloc(compiled.rule_count + 1, sizeof(Target))
+    if compiled.targets == NULL:
+        raise MemoryError("no memory for the policy's rules")
+    for i in range(compiled.rule_count):
+        compiled.targets[i] = target(policy, rules[i].use, rules[i].strict)
+    compile_matcher(&compiled.matcher, compile_rules(policy, interfaces), len(rules))
+    return 0
+
+
+cdef Target target(object policy, str name, bint strict):
+    cdef Target result
+    result.strict = strict
+    result.index = 0
+    if name == policies.DIRECT:
+        result.kind = TO_DIRECT
+    elif name == policies.DROP:
+        result.kind = TO_DROP
+    else:
+        balancers = [balancer.name for balancer in policy.balancers]
+        result.kind = TO_BALANCER if name in balancers else TO_UPLINK
+        result.index = balancers.index(name) if name in balancers else policy.uplink(name).id
+    return result

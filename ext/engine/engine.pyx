@@ -1,0 +1,390 @@
+"""The engine: parse -> in-flight table -> rules -> sticky table -> method -> mark."""
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdlib cimport calloc, free
+
+from classifier.engine.balancers cimport (
+    HASH, TO_BALANCER, TO_DROP, TO_UPLINK, Balancer, Target, choose, forget_uplink, refresh,
+    remember, remembered, sticky_key,
+)
+from classifier.engine.compiled cimport compile_policy, destroy_compiled
+from classifier.engine.hashing cimport address_pair, siphash, splitmix
+from classifier.engine.matching cimport Candidates, look_up, next_rule
+from classifier.engine.mutex cimport (
+    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
+)
+from classifier.engine.tables cimport (
+    Slot, create, destroy, expires, find, insert, latest, prefetch, remove, value,
+)
+from classifier.engine.wire cimport parse
+
+from classifier.engine.counters import Counters
+from classifier.engine.decision import REASONS
+from classifier.engine.decision import Decision as DecisionValue
+from classifier.errors import UsageError
+
+# Indices into classifier.engine.decision.REASONS.
+cdef enum Reason:
+    PINNED = 0
+    BY_NTH = 1
+    BY_WEIGHTED = 2
+    BY_HASH = 3
+    STICKY = 5
+    IN_FLIGHT = 6
+    DIRECT = 7
+    DROP = 8
+    FALLBACK = 9
+    MALFORMED = 10
+
+cdef enum:
+    # Packets looked at together, so that their memory accesses overlap.
+    BATCH = 64
+    # Milliseconds in which more packets of a flow may be on their way to us. Until the first one
+    # has left the host, the kernel takes each for the first of a new flow.
+    FLIGHT_TIME = 5000
+    # The longest key of a flow: ports and protocol, addresses.
+    FLOW_WORDS = 5
+
+
+cdef class Engine:
+    """Decides flows by one policy; shared by all threads that have packets.
+
+    `seed` is any integer; its low 64 bits key the hashes and begin the random numbers, so that the
+    same packets at the same times come to the same decisions. `in_flight` is the most flows
+    remembered while they are new.
+    """
+
+    def __cinit__(self, policy, seed, size_t in_flight=65536):
+        cdef uint64_t state = seed & 0xFFFFFFFFFFFFFFFF
+        pthread_mutex_init(&self.lock, NULL)
+        self.policy = policy
+        self.hash_key.k0 = splitmix(&state)
+        self.hash_key.k1 = splitmix(&state)
+        self.random = state
+        create(&self.in_flight, in_flight, True)
+        named = {*policy.gateway.lan, *(name for r in policy.rules for name in r.in_interfaces)}
+        self.interfaces = {name: number for number, name in enumerate(sorted(named), 1)}
+        compile_policy(&self.compiled, policy, self.interfaces)
+        names = {uplink.id: uplink.name for uplink in policy.uplinks}
+        self.names = tuple([names.get(id) for id in range(256)])
+        self.rule_flows = <uint64_t*>calloc(self.compiled.rule_count + 1, sizeof(uint64_t))
+        if self.rule_flows == NULL:
+            raise MemoryError("no memory for the counters of rules")
+
+    def __dealloc__(self):
+        destroy_compiled(&self.compiled)
+        free(self.rule_flows)
+        destroy(&self.in_flight)
+        pthread_mutex_destroy(&self.lock)
+
+    def interface_number(self, name):
+        """The number by which an item says its interface; 0 for one that the policy does not name."""
+        return self.interfaces.get(name, 0)
+
+    def set_usable(self, name, bint ipv4, bint ipv6):
+        """Says for which families an uplink can take flows now; those it cannot, it forgets."""
+        cdef uint32_t i
+        cdef int family
+        cdef uint8_t id = self._uplink(name).id
+        cdef bint wanted[2]
+        wanted[0] = ipv4
+        wanted[1] = ipv6 and self._uplink(name).gateway6 is not None
+        with nogil:
+            pthread_mutex_lock(&self.lock)
+            for family in range(2):
+                self.compiled.usable[family][id] = wanted[family]
+            for i in range(self.compiled.balancer_count):
+                for family in range(2):
+                    if not wanted[family]:
+                        forget_uplink(&self.compiled.balancers[i], family, id)
+                refresh(&self.compiled.balancers[i], self.compiled.usable)
+            pthread_mutex_unlock(&self.lock)
+
+    def usable_families(self, name):
+        """Whether an uplink can take IPv4 flows, and whether IPv6 flows."""
+        cdef uint8_t id = self._uplink(name).id
+        return bool(self.compiled.usable[0][id]), bool(self.compiled.usable[1][id])
+
+    def _uplink(self, name):
+        try:
+            return self.policy.uplink(name)
+        except KeyError:
+            raise UsageError(f"the policy has no uplink {name!r}") from None
+
+    def counters(self):
+        cdef uint32_t i
+        cdef int32_t rule
+        entries = size = 0
+        for i in range(self.compiled.balancer_count):
+            entries += self.compiled.balancers[i].sticky.entries
+            size += self.compiled.balancers[i].sticky.capacity
+        return Counters(
+            packets=self.tally.packets,
+            malformed=self.tally.malformed,
+            in_flight=self.tally.in_flight,
+            uplinks={u.name: self.tally.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
+            rules=tuple([self.rule_flows[rule] for rule in range(self.compiled.rule_count)]),
+            direct=self.tally.direct,
+            dropped=self.tally.dropped,
+            sticky_entries=entries,
+            sticky_size=size,
+        )
+
+    def classify(self, packet, uint64_t now, in_interface=None, user=None):
+        """Decides one packet at `now` milliseconds; see `Classifier.classify`."""
+        cdef Py_buffer view
+        cdef Item item
+        item.interface = self.interfaces.get(in_interface, 0)
+        item.uid = -1 if user is None else user
+        PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
+        item.data = <const uint8_t*>view.buf
+        item.size = <size_t>view.len
+        with nogil:
+            self.decide(&item, 1, now)
+        PyBuffer_Release(&view)
+        return self.decision_value(&item.decision)
+
+    def classify_many(self, packets, uint64_t now, in_interface=None):
+        """Decides packets in order, as one batch; see `Classifier.classify_many`."""
+        cdef Py_buffer views[BATCH]
+        cdef Item items[BATCH]
+        cdef size_t count, i
+        cdef uint16_t interface = self.interfaces.get(in_interface, 0)
+        decisions = []
+        packets = list(packets)
+        for begin in range(0, len(packets), BATCH):
+            count = 0
+            try:
+                for packet in packets[begin : begin + BATCH]:
+                    PyObject_GetBuffer(packet, &views[count], PyBUF_SIMPLE)
+                    items[count].data = <const uint8_t*>views[count].buf
+                    items[count].size = <size_t>views[count].len
+                    items[count].interface = interface
+                    items[count].uid = -1
+                    count += 1
+                with nogil:
+                    self.decide(items, count, now)
+            finally:
+                for i in range(count):
+                    PyBuffer_Release(&views[i])
+            for i in range(count):
+                decisions.append(self.decision_value(&items[i].decision))
+        return decisions
+
+    def decide_one(self, const uint8_t[::1] packet, uint16_t interface, int64_t uid, uint64_t now):
+        """Decides one packet as `decide` does; its `Verdict` and mark. For queues read in Python."""
+        cdef Item item
+        item.data = &packet[0] if packet.shape[0] else NULL
+        item.size = <uint32_t>packet.shape[0]
+        item.interface = interface
+        item.uid = uid
+        with nogil:
+            self.decide(&item, 1, now)
+        return item.decision.verdict, item.decision.mark
+
+    cdef object decision_value(self, const Decision* decision):
+        return DecisionValue(
+            self.names[decision.uplink],
+            None if decision.rule < 0 else self.policy.rules[decision.rule].name,
+            REASONS[decision.reason],
+            decision.mark,
+        )
+
+    cdef void decide(self, Item* items, size_t count, uint64_t now) noexcept nogil:
+        # Three passes over a batch: each has asked for the memory that the next one reads.
+        cdef Flow flows[BATCH]
+        cdef size_t part, i
+        pthread_mutex_lock(&self.lock)
+        self.now = max(self.now, min(now, latest()))
+        self.tally.packets += count
+        while count:
+            part = min(count, <size_t>BATCH)
+            for i in range(part):
+                flows[i].fault = parse(items[i].data, items[i].size, &flows[i].packet)
+                if not flows[i].fault:
+                    self.prepare(&flows[i])
+            for i in range(part):
+                if flows[i].fault:
+                    continue
+                if find(&self.in_flight, flows[i].digest).life == 0:
+                    self.match(&flows[i], items[i].interface, items[i].uid)
+            for i in range(part):
+                self.settle(&flows[i], items[i].interface, items[i].uid, &items[i].decision)
+            items += part
+            count -= part
+        pthread_mutex_unlock(&self.lock)
+
+    cdef void decide_parsed(
+        self, const Packet* packet, uint16_t interface, int64_t uid, uint64_t now, Decision* decision
+    ) noexcept nogil:
+        cdef Flow flow
+        flow.packet = packet[0]
+        flow.fault = 0
+        pthread_mutex_lock(&self.lock)
+        self.now = max(self.now, min(now, latest()))
+        self.tally.packets += 1
+        self.prepare(&flow)
+        self.settle(&flow, interface, uid, decision)
+        pthread_mutex_unlock(&self.lock)
+
+    cdef void prepare(self, Flow* flow) noexcept nogil:
+        cdef Packet* packet = &flow.packet
+        cdef uint64_t key[FLOW_WORDS]
+        flow.matched = False
+        key[0] = (
+            (<uint64_t>packet.sport << 32) | (<uint64_t>packet.dport << 16) | packet.protocol
+        )
+        if packet.family == 4:
+            key[1] = address_pair(packet.dst, packet.src)
+            flow.digest = siphash(&self.hash_key, key, 2)
+        else:
+            key[1] = packet.dst[0]
+            key[2] = packet.dst[1]
+            key[3] = packet.src[0]
+            key[4] = packet.src[1]
+            flow.digest = siphash(&self.hash_key, key, FLOW_WORDS)
+        prefetch(&self.in_flight, flow.digest)
+
+    cdef void match(self, Flow* flow, uint16_t interface, int64_t uid) noexcept nogil:
+        # The rule that takes the flow. One that names an uplink which is down does not, unless it
+        # is strict.
+        cdef const uint8_t* usable = self.compiled.usable[flow.packet.family == 6]
+        cdef Candidates found
+        cdef Target* target = NULL
+        cdef Balancer* balancer
+        look_up(&self.compiled.matcher, &flow.packet, interface, uid, &found)
+        flow.matched = True
+        flow.rule = next_rule(&found)
+        while flow.rule >= 0:
+            target = &self.compiled.targets[flow.rule]
+            if target.kind != TO_UPLINK or usable[target.index] or target.strict:
+                break
+            flow.rule = next_rule(&found)
+        if flow.rule >= 0 and target.kind == TO_BALANCER:
+            balancer = &self.compiled.balancers[target.index]
+            if balancer.remembers or balancer.method == HASH:
+                flow.sticky = sticky_key(balancer, &self.hash_key, &flow.packet)
+            if balancer.remembers:
+                prefetch(&balancer.sticky, flow.sticky)
+
+    cdef void settle(
+        self, Flow* flow, uint16_t interface, int64_t uid, Decision* decision
+    ) noexcept nogil:
+        cdef Slot* place
+        if flow.fault:
+            self.tally.malformed += 1
+            decision.mark = 0
+            decision.rule = -1
+            decision.uplink = 0
+            decision.reason = MALFORMED
+            decision.verdict = UNTOUCHED
+            return
+        if self.repeat(flow, decision, &place):
+            self.tally.in_flight += 1
+            return
+        if not flow.matched:
+            self.match(flow, interface, uid)
+        decision.rule = flow.rule
+        if flow.rule >= 0:
+            self.rule_flows[flow.rule] += 1
+        self.follow(flow, decision)
+        place = insert(
+            &self.in_flight, place, flow.digest, self.now + FLIGHT_TIME, 0, self.now
+        )
+        value(place)[0] = (
+            (<uint64_t><uint32_t>decision.rule << 16)
+            | (<uint64_t>decision.uplink << 8) | decision.verdict
+        )
+
+    cdef bint repeat(self, Flow* flow, Decision* decision, Slot** place) noexcept nogil:
+        # The decision of a flow that is in flight, unless its uplink has gone down since. If it is
+        # not, `place` is where in the table it belongs.
+        cdef Slot* entry = find(&self.in_flight, flow.digest)
+        cdef uint64_t decided
+        place[0] = entry
+        if entry.life == 0:
+            return False
+        decided = value(entry)[0]
+        decision.rule = <int32_t>(decided >> 16)
+        decision.uplink = <uint8_t>(decided >> 8)
+        decision.verdict = <uint8_t>decided
+        decision.reason = IN_FLIGHT
+        if expires(entry) <= self.now or (
+            decision.uplink and not self.compiled.usable[flow.packet.family == 6][decision.uplink]
+        ):
+            remove(&self.in_flight, entry)
+            place[0] = find(&self.in_flight, flow.digest)
+            return False
+        decision.mark = 0
+        if decision.verdict == ACCEPT:
+            decision.mark = self.compiled.marks[decision.uplink]
+        return True
+
+    cdef void follow(self, Flow* flow, Decision* decision) noexcept nogil:
+        # From the rule's target along the fallbacks to a decision. The configuration has no cycle
+        # of fallbacks; counting them makes sure that the engine comes to an end.
+        cdef Target* target
+        cdef uint8_t uplink, reason = FALLBACK
+        cdef uint32_t step
+        if flow.rule < 0:
+            self.leave(DIRECT, decision)
+            return
+        target = &self.compiled.targets[flow.rule]
+        for step in range(self.compiled.balancer_count + 1):
+            if target.kind == TO_BALANCER:
+                if step:
+                    flow.matched = False
+                uplink = self.balance(&self.compiled.balancers[target.index], flow, &reason)
+                if uplink:
+                    self.place(uplink, FALLBACK if step else reason, decision)
+                    return
+                target = &self.compiled.balancers[target.index].fallback
+                continue
+            if target.kind == TO_UPLINK and self.compiled.usable[flow.packet.family == 6][target.index]:
+                self.place(<uint8_t>target.index, FALLBACK if step else PINNED, decision)
+            elif target.kind == TO_DROP or (target.kind == TO_UPLINK and target.strict):
+                self.drop(decision)
+            else:
+                self.leave(FALLBACK if step else DIRECT, decision)
+            return
+        self.leave(FALLBACK, decision)
+
+    cdef uint8_t balance(self, Balancer* balancer, Flow* flow, uint8_t* reason) noexcept nogil:
+        # An uplink by sticky entry or by method, 0 if none can take the flow. The sticky key that
+        # `match` made is that of the rule's own balancer.
+        cdef int family = flow.packet.family == 6
+        cdef Slot* place = NULL
+        cdef uint8_t uplink
+        if not flow.matched and (balancer.remembers or balancer.method == HASH):
+            flow.sticky = sticky_key(balancer, &self.hash_key, &flow.packet)
+        if balancer.remembers:
+            uplink = remembered(balancer, flow.sticky, self.compiled.usable[family], self.now, &place)
+            if uplink:
+                reason[0] = STICKY
+                return uplink
+        uplink = choose(balancer, family, flow.sticky, &self.random)
+        if uplink and balancer.remembers:
+            remember(balancer, flow.sticky, family, uplink, self.now, place)
+        reason[0] = BY_NTH + balancer.method
+        return uplink
+
+    cdef void place(self, uint8_t uplink, uint8_t reason, Decision* decision) noexcept nogil:
+        self.tally.uplinks[uplink] += 1
+        decision.uplink = uplink
+        decision.reason = reason
+        decision.verdict = ACCEPT
+        decision.mark = self.compiled.marks[uplink]
+
+    cdef void leave(self, uint8_t reason, Decision* decision) noexcept nogil:
+        self.tally.direct += 1
+        decision.uplink = 0
+        decision.reason = reason
+        decision.verdict = ACCEPT
+        decision.mark = self.compiled.marks[0]
+
+    cdef void drop(self, Decision* decision) noexcept nogil:
+        self.tally.dropped += 1
+        decision.uplink = 0
+        decision.reason = DROP
+        decision.verdict = DROP_PACKET
+        decision.mark = 0
