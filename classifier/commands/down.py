@@ -1,30 +1,66 @@
-"""`down FILE`: remove everything of ours from the host, whoever left it."""
+"""`down [FILE]`: remove everything of ours from the host, whichever run left it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 
 from classifier.commands.directories import add_directories
-from classifier.config import load_policy
-from classifier.host.remove import remove
+from classifier.errors import HostError
+from classifier.host import reading, steps
+from classifier.host.diff import diff
+from classifier.host.iptables.programs import IPTABLES, Variant, installed_variant
+from classifier.host.plan import NOTHING
 from classifier.rights import require_net_admin
-from classifier.service.serving import serving
 
-HELP = "remove everything of ours from the host, whoever left it"
+HELP = "remove everything of ours from the host, whichever run left it"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="not read: what is ours is known without it"
+    )
     add_directories(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    load_policy(options.file)  # what is ours is known without it; a wrong file is an error still
     require_net_admin()
-    holder = serving()  # known by the rules, so it has to be asked before they go
-    for line in remove():
-        print(f"removed {line}")
-    if holder:
-        print(f"still running, with nothing to classify any more: {holder}", file=sys.stderr)
+    snapshot = reading.read(_variant())
+    needed = diff(snapshot, NOTHING)
+    if not needed:
+        print("nothing of ours was here")
+        return 0
+    steps.run_all(needed, done=_tell)
+    for queue in snapshot.queues:
+        if queue.number in snapshot.firewall.queued_to:
+            print(f"still running, with nothing left to classify: {queue.owner}", file=sys.stderr)
     return 0
+
+
+def _variant() -> Variant:
+    try:
+        return installed_variant()
+    except HostError:
+        return "nft"  # without iptables there may be rules and routes of ours all the same
+
+
+def _tell(step: steps.Step) -> None:
+    for line in _lines(step):
+        print(line, flush=True)
+
+
+def _lines(step: steps.Step) -> Iterator[str]:
+    match step:
+        case steps.ChangeRules(variant, family, _, before):
+            for chain in before.chains:
+                yield f"removed {IPTABLES[family]}-{variant} -t {chain.table} chain {chain.name}"
+        case steps.DeleteRule(there):
+            yield f"removed ip -{there.rule.family} rule {there}"
+        case steps.DeleteRoute(there):
+            yield f"removed ip -{there.route.family} route {there}"
+        case steps.WriteSysctl(key, value):
+            yield f"restored sysctl {key} = {value}"
+        case steps.DeleteBaseChains(chains):
+            for chain in sorted(chains, key=str):
+                yield f"removed nft {'chain' if chain.name else 'table'} {chain}, if it was empty"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
-from pathlib import Path
 
 from classifier.commands.directories import add_directories
 from classifier.config import load_policy
-from classifier.host.ids import stored_ids
 from classifier.rights import require_net_admin
 from classifier.service.gateway import RunSettings, Service
 from classifier.service.signals import StopRequest
@@ -30,15 +29,11 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="nfq-classifier: %(message)s")
     policy = load_policy(options.file)
     require_net_admin()
-    policy = stored_ids(options.state_dir, policy, write=True)
-    settings = RunSettings(Path(options.runtime_dir), options.seed, options.keep)
-    with StopRequest() as stop_request:
-        service = Service(policy, settings, stop_request)
-        service.start()
-        try:
-            service.run()
-        except Exception:
-            service.abandon()
-            raise
-        service.stop()
+    settings = RunSettings(options.runtime_dir, options.state_dir, options.seed, options.keep)
+    asyncio.run(_serve(Service(policy, settings)))
     return 0
+
+
+async def _serve(service: Service) -> None:
+    with StopRequest() as stop_request:
+        await service.run(stop_request)

@@ -1,64 +1,56 @@
-"""Whether what a plan needs is free: mark bits, rule priorities, routing tables.
+"""Whether what a plan needs is free: mark bits, rule priorities, routing tables, queues.
 
 Everything that is held by something else is found before the first change, and told at once.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import get_args
 
-from classifier.errors import ConflictError
-from classifier.host import nftmarks, xtables
-from classifier.host.kernel import Kernel, KernelRule
-from classifier.host.state import IPTABLES, PRIORITIES, PROTOCOL, Family, HostPlan, Variant
+from classifier.host.iptables import foreign
+from classifier.host.iptables.programs import Variant
+from classifier.host.nftables import marks
+from classifier.host.plan import Plan
+from classifier.host.snapshot import Snapshot
+from classifier.host.state import PRIORITIES, PROTOCOL, Family, table_of
+from classifier.policy import Policy
 
-_SETS_MARK = re.compile(
-    r"-j (?:MARK|CONNMARK) --set-xmark (0x[0-9a-f]+)/|--tproxy-mark (0x[0-9a-f]+)/"
-)
 
+def conflicts(policy: Policy, snapshot: Snapshot, plan: Plan) -> tuple[str, ...]:
+    """One line for everything on the host that stands in the way of `plan`.
 
-def check(plan: HostPlan) -> None:
-    """Raises ConflictError with one line for everything that stands in the way of `plan`.
-
-    Leftovers of our own (protocol 78, chains with our prefix) are no conflicts: `apply` takes them
-    over. Changes nothing.
+    Leftovers of our own (protocol 78, chains with our prefix) are no conflicts: they are taken
+    over.
     """
-    with Kernel() as kernel:
-        findings = [
-            *(finding for f in _families(plan) for finding in _rules(plan, kernel.rules(f))),
-            *(finding for f in _families(plan) for finding in _routes(plan, kernel, f)),
-        ]
-    findings += [*_iptables(plan), *nftmarks.conflicts(plan.mask)]
-    if findings:
-        raise ConflictError("\n".join(dict.fromkeys(findings)))
+    families = [path.family for path in plan.paths]
+    found = [
+        *_rules(policy, snapshot, families),
+        *_routes(policy, snapshot, families),
+        *_iptables(policy, snapshot, families),
+        *marks.conflicts(snapshot.firewall.native, policy),
+        *_queues(policy, snapshot),
+    ]
+    return tuple(dict.fromkeys(found))
 
 
-def _families(plan: HostPlan) -> Iterator[Family]:
-    return (firewall.family for firewall in plan.firewalls)
+def _tables(policy: Policy) -> frozenset[int]:
+    return frozenset(map(table_of, policy.uplinks))
 
 
-def _tables(plan: HostPlan) -> frozenset[int]:
-    """Those of all uplinks, also of such as have no route yet."""
-    return frozenset(
-        rule.table for rule in plan.rules if rule.table and rule.mark and not rule.inverted
-    )
-
-
-def _rules(plan: HostPlan, there: Iterable[KernelRule]) -> Iterator[str]:
-    tables = _tables(plan)
-    for found in there:
+def _rules(policy: Policy, snapshot: Snapshot, families: list[Family]) -> Iterator[str]:
+    tables, ours = _tables(policy), policy.gateway.mask
+    for found in snapshot.rules:
         rule = found.rule
-        if found.protocol == PROTOCOL:
+        if found.protocol == PROTOCOL or rule.family not in families:
             continue
         what = f'IPv{rule.family} routing rule "{found}"'
         if rule.priority in PRIORITIES:
             yield f"{what} has a priority of ours ({PRIORITIES.start} to {PRIORITIES.stop - 1})"
         if rule.table in tables:
             yield f"{what} uses table {rule.table}, which is an uplink's"
-        if rule.mark is not None and _tests_ours(*rule.mark, plan.mask):
-            yield f"{what} tests mark bits that are ours; {_advice(plan.mask)}"
+        if rule.mark is not None and _tests_ours(*rule.mark, ours):
+            yield (f"{what} tests mark bits that are ours; change it, or gateway.mask (0x{ours:x})")
 
 
 def _tests_ours(value: int, mask: int, ours: int) -> bool:
@@ -66,35 +58,26 @@ def _tests_ours(value: int, mask: int, ours: int) -> bool:
     return bool(value & mask & ours) or (value == 0 and bool(mask & ours))
 
 
-def _routes(plan: HostPlan, kernel: Kernel, family: Family) -> Iterator[str]:
-    tables = _tables(plan)
-    for found in kernel.routes(family):
-        if found.protocol != PROTOCOL and found.route.table in tables:
-            table = found.route.table
-            yield f'IPv{family} route "{found}" is in table {table}, which is an uplink\'s'
+def _routes(policy: Policy, snapshot: Snapshot, families: list[Family]) -> Iterator[str]:
+    tables = _tables(policy)
+    for found in snapshot.routes:
+        route = found.route
+        if found.protocol != PROTOCOL and route.table in tables and route.family in families:
+            where = f"table {route.table}, which is an uplink's"
+            yield f'IPv{route.family} route "{found}" is in {where}'
 
 
-def _iptables(plan: HostPlan) -> Iterator[str]:
+def _iptables(policy: Policy, snapshot: Snapshot, families: list[Family]) -> Iterator[str]:
     for variant in get_args(Variant):
-        for family in _families(plan):
-            if xtables.is_used(variant, family):
-                yield from saved_conflicts(variant, xtables.save(variant, family), plan.mask)
+        for family in families:
+            yield from foreign.conflicts(
+                variant, snapshot.firewall.ruleset(variant, family), policy
+            )
 
 
-def saved_conflicts(variant: Variant, saved: xtables.Saved, ours: int) -> Iterator[str]:
-    """Foreign rules that set bits of `ours` on packets or connections."""
-    program = f"{IPTABLES[saved.family]}-{variant}"
-    for table, chains in saved.tables.items():
-        for name, rules in chains.items():
-            if xtables.is_ours(name):
-                continue
-            for rule in rules:
-                match = _SETS_MARK.search(xtables.unquoted(rule))
-                bits = int(match[1] or match[2], 16) & ours if match else 0
-                if bits:
-                    what = f'{program} -t {table} rule "-A {name} {rule}"'
-                    yield f"{what} sets mark bits 0x{bits:x} that are ours; {_advice(ours)}"
-
-
-def _advice(mask: int) -> str:
-    return f"change it, or gateway.mask (0x{mask:x})"
+def _queues(policy: Policy, snapshot: Snapshot) -> Iterator[str]:
+    ours = range(policy.queue.first, policy.queue.first + policy.queue.count)
+    for queue in snapshot.queues:
+        # Those that our rules send to are a gateway's, which the lock of the namespace tells.
+        if queue.number in ours and queue.number not in snapshot.firewall.queued_to:
+            yield f"queue {queue.number} is bound by {queue.owner}; change it, or queue.first"

@@ -1,98 +1,173 @@
-"""From a policy and the facts of a host to everything that has to be on that host."""
+"""From a policy and a snapshot of a host to everything that has to be on that host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
 
-from classifier.host import chains, conntrack, routing, sysctls
-from classifier.host.facts import HostFacts
-from classifier.host.state import Family, HostPlan, Sysctl
-from classifier.policy import Policy, Uplink
+from classifier.host import ct_helpers, routing, sysctls
+from classifier.host.firewall import PacketPath, UplinkPath
+from classifier.host.snapshot import Snapshot
+from classifier.host.state import Family, Route, RoutingRule, Sysctl
+from classifier.policy import Policy
 
 
-def plan(policy: Policy, facts: HostFacts) -> HostPlan:
-    """What the host needs for `policy`. Pure: the same policy and facts give the same plan.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is ours on the host while a policy acts; empty: nothing of ours."""
 
-    Never fails; what cannot work is told in `HostPlan.warnings`, and interfaces that are not there
-    in `HostPlan.missing`.
+    routes: tuple[Route, ...] = ()
+    rules: tuple[RoutingRule, ...] = ()
+    paths: tuple[PacketPath, ...] = ()
+    """IPv4, then IPv6 where any uplink takes it."""
+    sysctls: tuple[Sysctl, ...] = ()
+    """In the order they have to be written."""
+    modules: tuple[str, ...] = ()
+    """Kernel modules to load where the kernel has them as modules."""
+    refusals: tuple[str, ...] = ()
+    """What keeps the service from starting, as sentences."""
+    warnings: tuple[str, ...] = ()
+    """What will not work as the policy may have meant it, as sentences."""
+
+
+NOTHING = Plan()
+
+
+def plan(policy: Policy, snapshot: Snapshot) -> Plan:
+    """What the host needs for `policy`. Pure: the same policy and snapshot give the same plan.
+
+    Never fails: what cannot work is told in `refusals` and `warnings`.
     """
-    families: tuple[Family, ...] = (4, 6) if policy.ipv6 and facts.ipv6 else (4,)
-    return HostPlan(
-        variant=facts.variant,
-        routes=tuple(route for f in families for route in routing.routes(policy, facts, f)),
-        rules=tuple(rule for f in families for rule in routing.rules(policy, facts, f)),
-        firewalls=tuple(chains.firewall(policy, facts, f) for f in families),
-        sysctls=tuple(_sysctls(policy, facts)),
-        modules=conntrack.modules(policy.gateway.helpers),
-        mask=policy.gateway.mask,
-        missing=tuple(_missing(policy, facts)),
-        warnings=tuple(_warnings(policy, facts, families)),
+    families: tuple[Family, ...] = (4, 6) if policy.ipv6 and snapshot.ipv6 else (4,)
+    return Plan(
+        routes=tuple(route for f in families for route in routing.routes(policy, snapshot, f)),
+        rules=tuple(rule for f in families for rule in routing.rules(policy, snapshot, f)),
+        paths=tuple(_path(policy, snapshot, f) for f in families),
+        sysctls=tuple(_sysctls(policy, snapshot)),
+        modules=ct_helpers.modules(policy.gateway.helpers),
+        refusals=tuple(_refusals(policy, snapshot)),
+        warnings=tuple(_warnings(policy, snapshot, families)),
     )
 
 
-def _missing(policy: Policy, facts: HostFacts) -> Iterator[str]:
-    names = (*policy.gateway.lan, *(uplink.interface for uplink in policy.uplinks))
-    for name in dict.fromkeys(names):
-        if facts.interface(name) is None:
-            yield name
+def _path(policy: Policy, snapshot: Snapshot, family: Family) -> PacketPath:
+    default = snapshot.default_interfaces(family)
+    return PacketPath(
+        family=family,
+        marks=policy.gateway.marks,
+        queue=policy.queue,
+        uplinks=tuple(
+            UplinkPath(u.interface, policy.mark(u), u.masquerade, u.interface in default)
+            for u in routing.uplinks_of(policy, family)
+        ),
+        lan=policy.gateway.lan,
+        local=policy.gateway.local,
+        left_alone=tuple(_left_alone(snapshot, family)),
+        helpers=ct_helpers.assignments(policy.gateway.helpers, family),
+    )
 
 
-def _sysctls(policy: Policy, facts: HostFacts) -> Iterator[Sysctl]:
+def _left_alone(snapshot: Snapshot, family: Family) -> Iterator[str]:
+    """Connected networks: main's specific routes come before the marks, so these flows stay where
+    they are whatever is decided; asking would only move the counters."""
+    networks = {c.network for c in snapshot.connected if c.network.version == family}
+    for network in sorted(networks, key=lambda n: (int(n.network_address), n.prefixlen)):
+        if not (family == 6 and network.is_link_local):
+            yield str(network)
+
+
+def _sysctls(policy: Policy, snapshot: Snapshot) -> Iterator[Sysctl]:
     """In this order: accept_ra first, or forwarding would take away the routes it has brought."""
+    before = {**snapshot.sysctls, **snapshot.memory.sysctls}
     if policy.ipv6:
         for uplink in policy.uplinks:
             key = f"net/ipv6/conf/{uplink.interface}/accept_ra"
-            if uplink.gateway6 == "auto" and facts.sysctls.get(key) == "1":
+            if uplink.gateway6 == "auto" and before.get(key) == "1":
                 yield Sysctl(key, sysctls.ours(key))
     for uplink in policy.uplinks:
-        yield from _reverse_path(uplink.interface, facts)
+        if snapshot.link(uplink.interface) is not None:
+            yield from _reverse_path(uplink.interface, before)
     yield Sysctl(sysctls.FORWARD4, "1")
-    if policy.ipv6:
+    if policy.ipv6 and snapshot.ipv6:
         yield Sysctl(sysctls.FORWARD6, "1")
 
 
-def _reverse_path(interface: str, facts: HostFacts) -> Iterator[Sysctl]:
+def _reverse_path(interface: str, before: dict[str, str]) -> Iterator[Sysctl]:
     """Strict becomes loose; and it asks by the mark, or an uplink would need main's default."""
-    if facts.interface(interface) is None:
-        return
-    strictness = _effective("rp_filter", interface, facts)
+    strictness = _effective("rp_filter", interface, before)
     if strictness == 1:
         yield Sysctl(f"net/ipv4/conf/{interface}/rp_filter", "2")
-    if strictness and not _effective("src_valid_mark", interface, facts):
+    if strictness and not _effective("src_valid_mark", interface, before):
         yield Sysctl(f"net/ipv4/conf/{interface}/src_valid_mark", "1")
 
 
-def _effective(name: str, interface: str, facts: HostFacts) -> int:
+def _effective(name: str, interface: str, values: dict[str, str]) -> int:
     """The larger of `all` and the interface (Documentation/networking/ip-sysctl.rst)."""
     keys = (f"net/ipv4/conf/{where}/{name}" for where in ("all", interface))
-    return max(int(facts.sysctls.get(key, "0")) for key in keys)
+    return max(int(values.get(key, "0")) for key in keys)
 
 
-def _warnings(policy: Policy, facts: HostFacts, families: Iterable[Family]) -> Iterator[str]:
-    if policy.ipv6 and not facts.ipv6:
+def _refusals(policy: Policy, snapshot: Snapshot) -> Iterator[str]:
+    names = sorted(link.name for link in snapshot.links if link.name != "lo")
+    wanted = [("gateway.lan", name) for name in policy.gateway.lan]
+    wanted += [(f"uplinks.{u.name}.interface", u.interface) for u in policy.uplinks]
+    for key, name in wanted:
+        if snapshot.link(name) is None:
+            there = ", ".join(names) or "none"
+            yield f'{key}: this host has no interface "{name}"; it has {there}'
+    for uplink in policy.uplinks:
+        for gateway in (uplink.gateway, uplink.gateway6):
+            if gateway not in (None, "auto"):
+                yield from _gateway_refusals(uplink.name, str(gateway), policy, snapshot)
+
+
+def _gateway_refusals(
+    uplink: str, gateway: str, policy: Policy, snapshot: Snapshot
+) -> Iterator[str]:
+    key = f"uplinks.{uplink}.gateway{6 if ':' in gateway else ''} = {gateway}"
+    for own in snapshot.links:
+        if any(address.partition("/")[0] == gateway for address in own.addresses):
+            yield f"{key}: is an address of this host ({own.name}); name the router's"
+            return
+    made = policy.uplink(uplink)
+    link = snapshot.link(made.interface)
+    if made.onlink or link is None or routing.is_reachable(gateway, made, snapshot):
+        return
+    addresses = link.interfaces(6 if ":" in gateway else 4)
+    # One that is down has addresses and no networks yet; one without addresses waits for them.
+    if addresses and not any(ip_address(gateway) in address.network for address in addresses):
+        yield (
+            f"{key}: is in none of the networks of {made.interface};"
+            f" correct it, or set uplinks.{uplink}.onlink = true if that is meant"
+        )
+
+
+def _warnings(policy: Policy, snapshot: Snapshot, families: tuple[Family, ...]) -> Iterator[str]:
+    if policy.ipv6 and not snapshot.ipv6:
         yield "this kernel has no IPv6, or it is switched off: IPv6 is left out"
     for uplink in policy.uplinks:
-        interface = facts.interface(uplink.interface)
-        if interface is None:
-            continue  # told by `missing`
-        if interface.up and uplink.gateway is None and not interface.point_to_point:
+        link = snapshot.link(uplink.interface)
+        if link is None:
+            continue  # told by `refusals`
+        if link.up and uplink.gateway is None and not link.point_to_point:
             yield (
-                f"uplink {uplink.name}: {interface.name} is no point-to-point link; without a"
-                " gateway every remote address is looked for on the link itself"
+                f"uplink {uplink.name}: {link.name} is not a point-to-point link; without a"
+                " gateway the kernel will ARP for every destination"
             )
-        reasons = {f: why for f in families if (why := _unusable(uplink, facts, f))}
+        reasons = {f: why for f in families if (why := routing.unusable(uplink, snapshot, f))}
         for why in dict.fromkeys(reasons.values()):
             flows = " and ".join(f"IPv{family}" for family in reasons if reasons[family] == why)
-            yield f"uplink {uplink.name}: {why}; it takes no {flows} flows until the next start"
+            yield f"uplink {uplink.name}: {why}; it takes no {flows} flows"
+    for module in ct_helpers.modules(policy.gateway.helpers):
+        if "_nat_" in module and snapshot.modules.get(module) == "missing":
+            yield (
+                f"kernel module {module} is not loaded and cannot be loaded from here: behind"
+                f" masquerading its data connections get lost; load it at boot (modules-load.d)"
+            )
     for family in families:
-        if policy.gateway.local and not facts.default_interfaces(family):
+        if policy.gateway.local and not snapshot.default_interfaces(family):
             yield (
                 f"the main table has no IPv{family} default route: new flows of the gateway itself"
                 " have no way out, and are not classified"
             )
-
-
-def _unusable(uplink: Uplink, facts: HostFacts, family: Family) -> str | None:
-    if family == 6 and uplink.gateway6 is None:
-        return None  # it was not asked to
-    return routing.why_unusable(uplink, facts, family)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
-from classifier.host.chains import uplinks_of
-from classifier.host.facts import DefaultRoute, HostFacts
+from classifier.host.snapshot import DefaultRoute, Snapshot
 from classifier.host.state import (
+    BOUND_PRIORITY,
     GUARD_PRIORITY,
     MAIN_TABLE,
     MARK_PRIORITY,
@@ -25,51 +25,64 @@ from classifier.host.state import (
 from classifier.policy import Policy, Uplink
 
 
-def routes(policy: Policy, facts: HostFacts, family: Family) -> Iterable[Route]:
+def uplinks_of(policy: Policy, family: Family) -> tuple[Uplink, ...]:
+    """The uplinks that take flows of a family; every one takes IPv4."""
+    if family == 4:
+        return policy.uplinks
+    return tuple(uplink for uplink in policy.uplinks if uplink.gateway6 is not None)
+
+
+def routes(policy: Policy, snapshot: Snapshot, family: Family) -> Iterable[Route]:
     """One default route per uplink that has a way out."""
     for uplink in uplinks_of(policy, family):
-        if why_unusable(uplink, facts, family):
+        if unusable(uplink, snapshot, family):
             continue
         gateway = _gateway_setting(uplink, family)
-        if gateway == "auto" and (found := _main_default(uplink, facts, family)):
+        if gateway == "auto" and (found := _main_default(uplink, snapshot, family)):
             gateway = found.gateway
-        onlink = gateway is not None and not _is_reachable(gateway, uplink, facts)
+        onlink = gateway is not None and not is_reachable(gateway, uplink, snapshot)
         yield Route(family, table_of(uplink), uplink.interface, gateway, onlink)
 
 
-def why_unusable(uplink: Uplink, facts: HostFacts, family: Family) -> str | None:
+def unusable(uplink: Uplink, snapshot: Snapshot, family: Family) -> str | None:
     """Why an uplink gets no route and takes no flow of a family; None where it does."""
-    interface = facts.interface(uplink.interface)
-    if interface is None:
-        return f"there is no interface {uplink.interface}"
-    if not interface.up:
-        return f"{interface.name} is down"
-    if family == 6 and not interface.ipv6:
-        return f"IPv6 is switched off on {interface.name}"
-    if uplink.masquerade and not interface.has_address(family):
+    if family == 6 and uplink.gateway6 is None:
+        return None  # it was not asked to
+    link = snapshot.link(uplink.interface)
+    if link is None:
+        return f"no interface {uplink.interface}"
+    if not link.up:
+        return f"{link.name} is down"
+    if family == 6 and not link.ipv6:
+        return f"IPv6 is switched off on {link.name}"
+    if uplink.masquerade and not link.interfaces(family):
         # The kernel would masquerade with an address of another interface.
-        return f"{interface.name} has no IPv{family} address"
-    if _gateway_setting(uplink, family) == "auto" and not _main_default(uplink, facts, family):
-        return f"no IPv{family} default route by {interface.name} to take the gateway from"
+        return f"{link.name} has no IPv{family} address"
+    if _gateway_setting(uplink, family) == "auto" and not _main_default(uplink, snapshot, family):
+        return f"no IPv{family} default route by {link.name} to take the gateway from"
     return None
 
 
-def _main_default(uplink: Uplink, facts: HostFacts, family: Family) -> DefaultRoute | None:
+def _main_default(uplink: Uplink, snapshot: Snapshot, family: Family) -> DefaultRoute | None:
     """The best default route of the main table by the uplink's interface."""
-    found = [d for d in facts.defaults if (d.family, d.interface) == (family, uplink.interface)]
+    found = [d for d in snapshot.defaults if (d.family, d.interface) == (family, uplink.interface)]
     return min(found, key=lambda default: default.metric, default=None)
 
 
-def rules(policy: Policy, facts: HostFacts, family: Family) -> Iterator[RoutingRule]:
+def rules(policy: Policy, snapshot: Snapshot, family: Family) -> Iterator[RoutingRule]:
     """In the order of their priorities."""
     uplinks = uplinks_of(policy, family)
     mask = policy.gateway.mask
-    bound = [rule for uplink in uplinks for rule in _bound(uplink, facts, family)]
-    # Connected networks, VPNs and static routes come first, as for everybody.
+    by_source = [rule for uplink in uplinks for rule in _by_source(uplink, snapshot, family)]
+    by_interface = [
+        RoutingRule(family, BOUND_PRIORITY, table_of(uplink), out_interface=uplink.interface)
+        for uplink in uplinks
+    ]
+    # Connected networks, VPNs and static routes come first, for everybody.
     yield RoutingRule(
         family, SPECIFIC_PRIORITY, MAIN_TABLE, mark=(0, mask), inverted=True, specific_only=True
     )
-    for rule in bound:
+    for rule in (*by_source, *by_interface):
         yield RoutingRule(
             family,
             SPECIFIC_PRIORITY,
@@ -78,39 +91,35 @@ def rules(policy: Policy, facts: HostFacts, family: Family) -> Iterator[RoutingR
             out_interface=rule.out_interface,
             specific_only=True,
         )
+    # A socket bound to an interface has chosen; before the marks, because main's default uplink
+    # is where unbound sockets seem to go too, so that their packets are classified alike.
+    yield from by_interface
     for uplink in uplinks:
         mark = (policy.mark(uplink), mask)
         yield RoutingRule(family, MARK_PRIORITY, table_of(uplink), mark=mark)
     # An uplink without a route: unreachable, rather than by another uplink. Before the rules for
-    # bound sockets, because a packet of the gateway itself has the source address of the uplink
+    # addresses, because a packet of the gateway itself has the source address of the uplink
     # that it would have left by unmarked.
     for uplink in uplinks:
         yield RoutingRule(family, GUARD_PRIORITY, None, mark=(policy.mark(uplink), mask))
-    yield from bound
+    yield from by_source
 
 
-def _bound(uplink: Uplink, facts: HostFacts, family: Family) -> Iterator[RoutingRule]:
-    """Rules for sockets that are bound to an address of the uplink, or to its interface."""
-    interface = facts.interface(uplink.interface)
-    if interface is None:
-        return
-    table = table_of(uplink)
-    addresses = {a.ip for a in interface.addresses if a.version == family}
-    for address in sorted(addresses, key=int):
-        yield RoutingRule(family, SOURCE_PRIORITY, table, source=str(address))
-    yield RoutingRule(family, SOURCE_PRIORITY, table, out_interface=uplink.interface)
+def _by_source(uplink: Uplink, snapshot: Snapshot, family: Family) -> Iterator[RoutingRule]:
+    """Rules for sockets that are bound to an address of the uplink."""
+    link = snapshot.link(uplink.interface)
+    for address in link.interfaces(family) if link else ():
+        source = str(address.ip)
+        yield RoutingRule(family, SOURCE_PRIORITY, table_of(uplink), source=source)
 
 
 def _gateway_setting(uplink: Uplink, family: Family) -> str | None:
     return uplink.gateway if family == 4 else uplink.gateway6
 
 
-def _is_reachable(gateway: str, uplink: Uplink, facts: HostFacts) -> bool:
+def is_reachable(gateway: str, uplink: Uplink, snapshot: Snapshot) -> bool:
+    """Whether the gateway is in a network of the uplink's interface."""
     address = ip_address(gateway)
     if address.version == 6 and address.is_link_local:
         return True
-    return any(
-        address in connected.network
-        for connected in facts.connected
-        if connected.interface == uplink.interface
-    )
+    return any(address in network for network in snapshot.connected_by(uplink.interface))

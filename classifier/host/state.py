@@ -1,8 +1,7 @@
-"""What a host has to look like for a policy to act, as plain frozen values.
+"""What a host has to look like for a policy to act: routes, rules and sysctls as frozen values.
 
-`plan()` makes these values, `render()` prints them, `apply()` makes the host match them. Numbers
-that mark something as ours are fixed here, because a later process has to recognise by them what
-an earlier one left behind.
+Numbers that mark something as ours are fixed here, because a later process has to recognise by
+them what an earlier one left behind.
 """
 
 from __future__ import annotations
@@ -17,10 +16,6 @@ from classifier.policy import Uplink
 Family = Literal[4, 6]
 ADDRESS_FAMILIES: Mapping[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 """What netlink calls them."""
-IPTABLES: Mapping[Family, str] = {4: "iptables", 6: "ip6tables"}
-"""The program for each family."""
-Variant = Literal["nft", "legacy"]
-"""The two kernel sides iptables can speak to: nf_tables, and the older ip_tables."""
 
 PROTOCOL = 78
 """The routing protocol number (rtm_protocol in <linux/rtnetlink.h>) on every rule and route of
@@ -30,21 +25,13 @@ TABLE_BASE = 20800
 """The routing table of an uplink is this plus its id."""
 
 SPECIFIC_PRIORITY = 20800
-MARK_PRIORITY = 20801
-GUARD_PRIORITY = 20802
-SOURCE_PRIORITY = 20803
+BOUND_PRIORITY = 20801
+MARK_PRIORITY = 20802
+GUARD_PRIORITY = 20803
+SOURCE_PRIORITY = 20804
 PRIORITIES = range(SPECIFIC_PRIORITY, SOURCE_PRIORITY + 1)
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN
-CHAIN_PREFIX = "nfqc-"
-FOUND_CHAIN = "nfqc-found"
-"""An unreferenced chain whose comments say what the host was like before us (see `found`)."""
-QUEUE_CHAIN = "nfqc-queue"
-SAVE_CHAIN = "nfqc-save"
-
-
-def other_variant(variant: Variant) -> Variant:
-    return "legacy" if variant == "nft" else "nft"
 
 
 def table_of(uplink: Uplink) -> int:
@@ -114,67 +101,7 @@ class RoutingRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """An iptables chain of ours with all its rules, in the words of iptables-save."""
-
-    table: str
-    name: str
-    rules: tuple[str, ...]
-    """Without the leading `-A NAME`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Jump:
-    """The one rule of ours in a chain that is not ours."""
-
-    table: str
-    hook: str
-    """The builtin chain, such as PREROUTING."""
-    chain: str
-
-    @property
-    def rule(self) -> str:
-        return f"-j {self.chain}"
-
-
-@dataclass(frozen=True, slots=True)
-class Firewall:
-    """Chains and jumps of one address family."""
-
-    family: Family
-    chains: tuple[Chain, ...] = ()
-    jumps: tuple[Jump, ...] = ()
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """The tables that something is in, in the order packets meet them."""
-        used = {chain.table for chain in self.chains} | {jump.table for jump in self.jumps}
-        return tuple(table for table in ("raw", "mangle", "nat") if table in used)
-
-
-@dataclass(frozen=True, slots=True)
 class Sysctl:
     key: str
     """Path under /proc/sys, since names of interfaces may have dots in them."""
     value: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostPlan:
-    """Everything that is ours on the host while a policy acts."""
-
-    variant: Variant
-    routes: tuple[Route, ...]
-    rules: tuple[RoutingRule, ...]
-    firewalls: tuple[Firewall, ...]
-    """IPv4, then IPv6 where any uplink takes it."""
-    sysctls: tuple[Sysctl, ...]
-    """In the order they have to be written."""
-    modules: tuple[str, ...] = ()
-    """Kernel modules to load where the kernel has them as modules."""
-    mask: int = 0x3F00
-    """The mark bits that are ours."""
-    missing: tuple[str, ...] = ()
-    """Interfaces the policy names and the host does not have; `apply` refuses such a plan."""
-    warnings: tuple[str, ...] = ()
-    """What will not work as the policy may have meant it, as sentences."""

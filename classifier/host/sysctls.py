@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from classifier.errors import HostError
@@ -11,6 +12,7 @@ _ROOT = Path("/proc/sys")
 FORWARD4 = "net/ipv4/ip_forward"
 FORWARD6 = "net/ipv6/conf/all/forwarding"
 REDIRECTS4 = "net/ipv4/conf/all/accept_redirects"
+SWITCHES = (FORWARD4, FORWARD6)
 
 OURS = {
     "ip_forward": "1",
@@ -43,7 +45,27 @@ def write(key: str, value: str) -> None:
         raise HostError(f"sysctl {key} = {value}: {error.strerror}") from error
 
 
-def per_interface(family: str, name: str) -> dict[str, str]:
+def read_all() -> dict[str, str]:
+    """Every sysctl that a plan may look at; key to value."""
+    values = {
+        key: value
+        for family, names in _PER_INTERFACE.items()
+        for name in names
+        for key, value in _per_interface(family, name).items()
+    }
+    for key in (FORWARD4, REDIRECTS4):
+        if (value := read(key)) is not None:
+            values[key] = value
+    return values
+
+
+_PER_INTERFACE = {
+    "ipv4": ("rp_filter", "src_valid_mark", "forwarding"),
+    "ipv6": ("accept_ra", "forwarding"),
+}
+
+
+def _per_interface(family: str, name: str) -> dict[str, str]:
     """Key to value of net/FAMILY/conf/*/NAME: all, default and every interface."""
     folder = _ROOT / "net" / family / "conf"
     try:
@@ -54,19 +76,28 @@ def per_interface(family: str, name: str) -> dict[str, str]:
     return {key: value for key in keys if (value := read(key)) is not None}
 
 
-def follow_switch(switch: str) -> dict[str, str]:
-    """The sysctls that the kernel rewrites when `switch` is written, key to value after 1 -> 0.
+def switch_of(key: str) -> str | None:
+    """The sysctl whose change also changes `key`; None where that is none but itself.
 
     net/ipv4/devinet.c inet_forward_change() sets `forwarding` of every interface, and
     accept_redirects of `all` to the opposite; net/ipv6/addrconf.c addrconf_fixup_forwarding()
     sets `forwarding` of every interface.
     """
-    if switch == FORWARD4:
-        followers = dict.fromkeys(per_interface("ipv4", "forwarding"), "0")
-        followers.pop("net/ipv4/conf/all/forwarding", None)  # the same variable as ip_forward
-        return followers | {REDIRECTS4: "1"}
-    if switch == FORWARD6:
-        followers = dict.fromkeys(per_interface("ipv6", "forwarding"), "0")
-        followers.pop(FORWARD6, None)
-        return followers
-    return {}
+    if key in SWITCHES or not key.endswith(("/forwarding", "/accept_redirects")):
+        return None
+    return FORWARD4 if key.startswith("net/ipv4/") else FORWARD6
+
+
+def followers(switch: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Those of `values` that the kernel rewrites when `switch` is written, as found in it.
+
+    Only those that would not come back by themselves when the switch goes from 1 to 0 again.
+    """
+    # The same variable as ip_forward.
+    same = "net/ipv4/conf/all/forwarding"
+    after = {k: _after_off(k) for k in values if k != same and switch_of(k) == switch}
+    return {key: values[key] for key, value in after.items() if values[key] != value}
+
+
+def _after_off(follower: str) -> str:
+    return "1" if follower == REDIRECTS4 else "0"

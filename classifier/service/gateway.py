@@ -1,5 +1,8 @@
 """The gateway service: from a policy to packets that leave by the right uplink, and back.
 
+One asyncio loop waits for events, requests, signals and timers; queue threads answer packets, and
+one more thread does what blocks: looking at the host and changing it.
+
 Start order matters. The queue is bound before any rule sends packets to it, and routes stand
 before marks lead to them; on the way down the rules go first, what waits is answered, and only
 then the queue is closed, because closing it drops what waits.
@@ -7,30 +10,41 @@ then the queue is closed, because closing it drops what waits.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from classifier.engine.classifier import Classifier
-from classifier.errors import QueueError, ServiceError
-from classifier.host import apply, conflicts, counters, facts, plan, remove
-from classifier.host.state import table_of
+from classifier.errors import QueueError
+from classifier.host.iptables.unclassified import unclassified
+from classifier.host.state import PROTOCOL, Family
 from classifier.policy import Policy
-from classifier.service import serving, status
-from classifier.service.control import ControlServer
-from classifier.service.links import LinkEvents, interfaces_by_index
-from classifier.service.lock import RuntimeLock
+from classifier.service import status
+from classifier.service.control.routes import Request, Route
+from classifier.service.control.server import ControlServer
+from classifier.service.events import HostEvents
+from classifier.service.folding import Folding
+from classifier.service.lock import NamespaceLock, RuntimeLock
 from classifier.service.notify import notify
 from classifier.service.queues import Queues, with_safe_count
+from classifier.service.reconcile import Look, Reconciler
 from classifier.service.signals import StopRequest
+from classifier.state.ids import store_ids
+from classifier.state.seed import stored_seed
+
+_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
-_RULES_GONE = "nothing is classified: somebody has removed the rules; restart the service"
+LOOK_SECONDS = 5.0
+"""How often the host is looked at without any event: there is none for some changes."""
+_RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,127 +52,135 @@ class RunSettings:
     """How one run of the service was asked for, besides its policy."""
 
     runtime_dir: Path
+    state_dir: Path
     seed: int | None = None
+    """None: the one of the state directory."""
     keep: bool = False
     """Leave the host state in place at the end, so that the next start takes over unnoticed."""
 
 
 class Service:
-    """One gateway: `start`, then `run` until `stop_request`, then `stop`."""
+    """One gateway, in the network namespace of the calling thread."""
 
-    def __init__(self, policy: Policy, settings: RunSettings, stop_request: StopRequest) -> None:
-        self._stop_request = stop_request
+    def __init__(self, policy: Policy, settings: RunSettings) -> None:
         self._policy = with_safe_count(policy)
         self._settings = settings
-        self._classifier = Classifier(self._policy, seed=settings.seed)
-        self._undo: list[Callable[[], None]] = []
         self._started = time.monotonic()
+        self._reconciler = Reconciler()
+        self._folding: Folding | None = None
+        self._usable: Mapping[str, frozenset[Family]] = {}
+        self._warnings: tuple[str, ...] = ()
 
-    def start(self) -> None:
-        """Take the host over; on failure everything is as before and the error is raised."""
-        try:
-            self._start()
-        except BaseException:
-            self._unwind()
-            raise
+    async def run(self, stop_request: StopRequest) -> None:
+        """Serve until a stop is requested, then leave the host as it was found.
 
-    def _start(self) -> None:
-        lock = RuntimeLock(self._settings.runtime_dir)
-        self._undo.append(lock.release)
-        self._plan = plan.plan(self._policy, facts.read())
-        apply.check_interfaces(self._plan)
-        serving.check_alone()
-        conflicts.check(self._plan)
-        self._mark_unusable()
-        self._queues = Queues(self._policy, self._classifier)
-        self._undo.append(self._queues.close)
-        self._links = LinkEvents()
-        self._undo.append(self._links.close)
-        self._queues.set_interfaces(interfaces_by_index())
-        self._queues.start(on_failure=self._stop_request.wake)
-        self._undo.append(self._queues.stop)
-        self._control = ControlServer(self._settings.runtime_dir, self._answer)
-        self._undo.append(self._control.close)
-        # Last, because all before it is undone by closing, and this undoes itself if it fails.
-        apply.apply(self._plan)
-        self._warnings = (*self._plan.warnings, *self._queues.warnings())
-        for warning in self._warnings:
-            log.warning("%s", warning)
-
-    def _mark_unusable(self) -> None:
-        """No flow is placed on an uplink whose table has no route for its family."""
-        routed = {(route.table, route.family) for route in self._plan.routes}
-        for uplink in self._policy.uplinks:
-            table = table_of(uplink)
-            usable = (table, 4) in routed, (table, 6) in routed
-            self._classifier.engine.set_usable(uplink.name, *usable)
-
-    def run(self) -> None:
-        """Serve until a stop is requested; QueueError when a queue broke meanwhile."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._stop_request, selectors.EVENT_READ, None)
-            selector.register(self._control, selectors.EVENT_READ, self._control.serve)
-            selector.register(self._links, selectors.EVENT_READ, self._refresh_interfaces)
+        Raises what kept it from starting, with the host as before; QueueError when a queue broke:
+        then the host state stays, as after a crash, and flows go on.
+        """
+        async with AsyncExitStack() as undo:
+            await self._start(undo, stop_request)
+            folding = self._folding = Folding(self._reconcile, period=LOOK_SECONDS)
+            undo.push_async_callback(folding.close)
+            folding.request("start")  # for what happened since the first look
             notify("READY=1")
-            log.info("ready: queue %s, %d uplinks", *self._described())
-            while True:
-                for key, _ in selector.select():
-                    if key.data is None:
-                        self._raise_failures()
-                        return
-                    key.data()
-
-    def stop(self) -> None:
-        """End the run: the host as it was found, unless it was asked to be kept."""
-        notify("STOPPING=1")
-        try:
+            log.info("ready: %s", self._described())
+            await stop_request.wait()
+            if self._queues.failures:
+                log.error("exiting, host state kept: for the next start, or for down")
+                raise QueueError(str(self._queues.failures[0])) from self._queues.failures[0]
+            notify("STOPPING=1")
+            await folding.close()
             if not self._settings.keep:
-                remove.remove(drain=self._queues.stop)
-        finally:
-            self._unwind()
+                await self._in_host_thread(lambda: self._reconciler.remove(self._queues.stop))
         kept = self._settings.keep
         log.info("stopped: %s", "rules and routes stay" if kept else "the host is as it was found")
 
-    def abandon(self) -> None:
-        """End like a crash: the host state stays, flows go on, the next start takes over."""
-        self._unwind()
-        log.error("ended like a crash: rules and routes stay, for the next start or for down")
+    async def _start(self, undo: AsyncExitStack, stop_request: StopRequest) -> None:
+        """Take the host over; on failure `undo` leaves everything as before."""
+        undo.callback(RuntimeLock(self._settings.runtime_dir).release)
+        undo.callback(NamespaceLock().release)
+        policy = self._policy = store_ids(self._settings.state_dir, self._policy)
+        self._classifier = Classifier(policy, self._seed())
+        self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
+        first = await self._in_host_thread(lambda: self._reconciler.look(policy))
+        first.check()
+        self._queues = Queues(policy, self._classifier)
+        undo.callback(self._queues.close)
+        undo.callback(HostEvents(self._changed, own_protocol=PROTOCOL).close)
+        self._take(first)
+        self._give(first)
+        self._queues.start(on_failure=stop_request.wake)
+        undo.callback(self._queues.stop)
+        routes = [Route("GET", "/status", self._status)]
+        control = ControlServer(self._settings.runtime_dir, routes, policy.gateway.control_group)
+        await control.start()
+        undo.push_async_callback(control.close)
+        # Last, because all before it is undone by closing, and this undoes itself if it fails.
+        await self._in_host_thread(lambda: self._reconciler.apply(first))
 
-    def _unwind(self) -> None:
-        while self._undo:
-            self._undo.pop()()
+    def _seed(self) -> int:
+        if self._settings.seed is not None:
+            return self._settings.seed
+        return stored_seed(self._settings.state_dir)
 
-    def _described(self) -> tuple[str, int]:
+    async def _in_host_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._host_thread, work)
+
+    def _changed(self, kind: str) -> None:
+        if self._folding is not None:
+            self._folding.request(kind)
+
+    async def _reconcile(self, reasons: Collection[str]) -> None:
+        """Make engine and host match what is wanted now."""
+        look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
+        # The policy first, so that no new flow is placed on an uplink whose route goes.
+        self._take(look)
+        await self._in_host_thread(lambda: self._reconciler.apply(look))
+        self._give(look)
+
+    def _take(self, look: Look) -> None:
+        """No flow is placed any more on an uplink that has no route for its family."""
+        self._queues.set_interfaces(look.interfaces)
+        for warning in look.plan.warnings:
+            if warning not in self._warnings:
+                log.warning("%s", warning)
+        self._warnings = look.plan.warnings
+        self._set_usable(
+            {name: now & self._usable.get(name, now) for name, now in look.usable.items()}
+        )
+
+    def _give(self, look: Look) -> None:
+        self._set_usable(look.usable)
+
+    def _set_usable(self, usable: Mapping[str, frozenset[Family]]) -> None:
+        for name, families in usable.items():
+            if self._usable.get(name) != families:
+                self._classifier.engine.set_usable(name, 4 in families, 6 in families)
+        self._usable = usable
+
+    def _described(self) -> str:
+        uplinks = (
+            f"{uplink.name} ({uplink.interface}) {'up' if self._usable[uplink.name] else 'down'}"
+            for uplink in self._policy.uplinks
+        )
         numbers = self._queues.numbers
-        text = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
-        return text, len(self._policy.uplinks)
+        last = f"-{numbers[-1]}" if len(numbers) > 1 else ""
+        return f"{', '.join(uplinks)}; queue {numbers[0]}{last}"
 
-    def _raise_failures(self) -> None:
-        if self._queues.failures:
-            raise QueueError(str(self._queues.failures[0])) from self._queues.failures[0]
+    async def _status(self, request: Request) -> dict[str, Any]:
+        return await asyncio.to_thread(self._figures)
 
-    def _refresh_interfaces(self) -> None:
-        self._links.drain()
-        self._queues.set_interfaces(interfaces_by_index())
-
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        command = request.get("command")
-        if command != "status":
-            raise ServiceError(f"command {command!r}: this service answers: status")
-        engine = self._classifier.engine
-        unclassified = counters.unclassified(self._plan.variant)
-        gone = () if unclassified is not None else (_RULES_GONE,)
+    def _figures(self) -> dict[str, Any]:
+        passed = unclassified()
+        gone = () if passed is not None else (_RULES_GONE,)
         return status.render(
-            status.Snapshot(
+            status.Figures(
                 policy=self._policy,
-                usable=frozenset(
-                    uplink.name
-                    for uplink in self._policy.uplinks
-                    if any(engine.usable_families(uplink.name))
-                ),
+                usable=frozenset(name for name, families in self._usable.items() if families),
                 counters=self._classifier.counters(),
-                queue=self._queues.figures(unclassified),
+                queue=self._queues.figures(passed),
                 uptime=time.monotonic() - self._started,
-                warnings=(*self._warnings, *gone),
+                healed=self._reconciler.healed,
+                warnings=(*self._warnings, *self._queues.warnings(), *gone),
             )
         )

@@ -24,7 +24,7 @@ class QueueFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class Figures:
     """Everything that one answer is made of, read at one moment."""
 
     policy: Policy
@@ -33,19 +33,21 @@ class Snapshot:
     queue: QueueFigures
     uptime: float
     """Seconds since the start."""
+    healed: int = 0
+    """How often what other programs had changed was put right."""
     warnings: tuple[str, ...] = ()
     """What is not as it should be, as sentences."""
 
 
-def render(snapshot: Snapshot) -> dict[str, Any]:
+def render(figures: Figures) -> dict[str, Any]:
     """The object that `status --json` prints; its keys are part of the contract."""
-    counters, policy = snapshot.counters, snapshot.policy
+    counters, policy = figures.counters, figures.policy
     placed = sum(counters.uplinks.values())
-    by_weights = wanted(policy, snapshot.usable, counters.rules)
+    by_weights = wanted(policy, figures.usable, counters.rules)
     return {
         "uplinks": {
             uplink.name: {
-                "state": "up" if uplink.name in snapshot.usable else "down",
+                "state": "up" if uplink.name in figures.usable else "down",
                 "id": uplink.id,
                 "mark": policy.mark(uplink),
                 "table": table_of(uplink),
@@ -63,13 +65,14 @@ def render(snapshot: Snapshot) -> dict[str, Any]:
         "direct": {"flows": counters.direct},
         "drop": {"flows": counters.dropped},
         "queue": {
-            "packets": snapshot.queue.packets,
-            "dropped": snapshot.queue.dropped,
-            "unclassified": snapshot.queue.unclassified,
+            "packets": figures.queue.packets,
+            "dropped": figures.queue.dropped,
+            "unclassified": figures.queue.unclassified,
             "malformed": counters.malformed,
             "in-flight": counters.in_flight,
         },
         "sticky": {"entries": counters.sticky_entries, "size": counters.sticky_size},
-        "uptime": snapshot.uptime,
-        "warnings": list(snapshot.warnings),
+        "healed": figures.healed,
+        "uptime": figures.uptime,
+        "warnings": list(figures.warnings),
     }

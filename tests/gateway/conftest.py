@@ -46,7 +46,7 @@ from typing import Protocol
 
 import pytest
 
-from classifier.host.state import Variant
+from classifier.host.iptables.programs import Variant
 from classifier.lab.lab import Lab
 from classifier.lab.namespace import Namespace
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from classifier.host import facts
+from classifier.host import reading, steps
+from classifier.host.diff import diff, removal
+from classifier.host.iptables.programs import Variant
 from classifier.host.plan import plan
-from classifier.host.state import HostPlan, Variant
 from classifier.lab.namespace import Namespace
 from classifier.policy import Gateway, Policy, Queue, Uplink
+from classifier.service.reconcile import Look
 
 VARIANTS: tuple[Variant, ...] = ("nft", "legacy")
 
 WIRED = Uplink("wired", 1, "eth0", "10.0.0.2", "auto")
-WIFI = Uplink("wifi", 2, "eth1", "10.9.0.2", "fe80::2")
+WIFI = Uplink("wifi", 2, "eth1", "10.9.0.2", "fe80::2", onlink=True)
 LTE = Uplink("lte", 3, "eth3", "10.3.0.2", masquerade=False)
 
 _LINKS = """
@@ -123,6 +126,29 @@ def policy(*uplinks: Uplink, queue: Queue | None = None, **gateway: object) -> P
     return Policy(Gateway(**settings), queue or Queue(), uplinks)  # type: ignore[arg-type]
 
 
-def planned(host: Namespace, made: Policy, variant: Variant | None = "nft") -> HostPlan:
+def look(host: Namespace, made: Policy, variant: Variant = "nft") -> Look:
+    """What a policy needs on this host as it is now."""
     with host.enter():
-        return plan(made, facts.read(variant))
+        there = reading.read(variant)
+    return Look(made, there, plan(made, there))
+
+
+def needed(seen: Look) -> tuple[steps.Step, ...]:
+    return diff(seen.snapshot, seen.plan)
+
+
+def run_in(host: Namespace, made: Sequence[steps.Step]) -> None:
+    with host.enter():
+        steps.run(made)
+
+
+def apply_in(host: Namespace, made: Policy, variant: Variant = "nft") -> None:
+    run_in(host, needed(look(host, made, variant)))
+
+
+def remove_in(host: Namespace, answer: Callable[[], None] = lambda: None) -> list[steps.Step]:
+    """Take everything of ours away, as a service that stops; the steps that were done."""
+    done: list[steps.Step] = []
+    with host.enter():
+        steps.run_all(removal(reading.read("nft"), answer), done.append)
+    return done

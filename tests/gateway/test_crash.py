@@ -15,7 +15,7 @@ from host_snapshots import shell, snapshot
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab, UseIptables
 
-    from classifier.host.state import Variant
+    from classifier.host.iptables.programs import Variant
     from classifier.lab.flow import Flow
     from classifier.lab.lab import Lab
     from classifier.lab.traffic import Connection

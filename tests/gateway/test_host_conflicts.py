@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from host_snapshots import VARIANTS, WIFI, WIRED, add_foreign, make_host, planned, policy, shell
+from host_snapshots import (
+    VARIANTS,
+    WIFI,
+    WIRED,
+    add_foreign,
+    apply_in,
+    look,
+    make_host,
+    policy,
+    shell,
+)
 
-from classifier.errors import ConflictError
-from classifier.host.apply import apply
-from classifier.host.conflicts import check
-from classifier.host.state import Variant
+from classifier.host.conflicts import conflicts
+from classifier.host.iptables.programs import Variant
 from classifier.lab.namespace import Namespace
 
 pytestmark = pytest.mark.gateway
@@ -19,8 +27,8 @@ CONFLICTS = {
     "ip rule add pref 20802 from 192.0.2.1 lookup 9": (
         'IPv4 routing rule "pref 20802 from 192.0.2.1 lookup 9" has a priority of ours'
     ),
-    "ip -6 rule add pref 20803 from all iif eth2 unreachable": (
-        'IPv6 routing rule "pref 20803 unreachable iif eth2" has a priority of ours'
+    "ip -6 rule add pref 20804 from all iif eth2 unreachable": (
+        'IPv6 routing rule "pref 20804 unreachable iif eth2" has a priority of ours'
     ),
     "ip rule add pref 99 to 192.0.2.0/24 lookup 20802": (
         'IPv4 routing rule "pref 99 lookup 20802 to 192.0.2.0" uses table 20802'
@@ -42,6 +50,15 @@ CONFLICTS = {
         " sets mark bits 0x3000"
     ),
     "iptables-nft -t mangle -A PREROUTING -j MARK --or-mark 0x800": "sets mark bits 0x800",
+    "iptables-nft -t mangle -A FORWARD -j MARK --set-mark 0x1": "clears mark bits 0x3f00",
+    "iptables-nft -t mangle -N a; iptables-nft -t mangle -A a -j MARK --set-mark 0x1;"
+    " iptables-nft -t mangle -A POSTROUTING -j a": 'rule "-A a -j MARK',
+    "iptables-legacy -t mangle -A INPUT -j CONNMARK --set-mark 0x1": "clears mark bits 0x3f00",
+    "iptables-nft -A INPUT -p udp -j NFQUEUE --queue-num 0": (
+        'iptables-nft -t filter rule "-A INPUT -p udp -j NFQUEUE --queue-num 0"'
+        " sends packets to queue 0, which is ours"
+    ),
+    "ip6tables-legacy -A FORWARD -j NFQUEUE --queue-balance 0:3": "to queue 0, which is ours",
     "nft 'add table inet t; add chain inet t c; add rule inet t c meta mark set 0x101'": (
         "nft rule inet t c handle 2 sets mark bits 0x100"
     ),
@@ -59,6 +76,9 @@ HARMLESS = (
     "iptables-nft -t mangle -A PREROUTING -j MARK --set-mark 0x1",
     "iptables-nft -t mangle -A PREROUTING -j MARK --set-xmark 0x10000/0xff0000",
     "iptables-nft -t mangle -A PREROUTING -j CONNMARK --restore-mark",
+    "iptables-nft -A INPUT -p udp -j NFQUEUE --queue-num 1",
+    "iptables-nft -A FORWARD",
+    "iptables-nft -A FORWARD -m comment --comment 'is -j MARK --set-xmark 0x100/0x3f00' -j ACCEPT",
     "iptables-nft -t mangle -A PREROUTING -m mark --mark 0x100/0x3f00 -j ACCEPT",
     "nft 'add table ip t; add chain ip t c; add rule ip t c meta mark set ct mark'",
     "nft 'add table ip t; add chain ip t c; add rule ip t c ct mark set meta mark and 0x3f00'",
@@ -74,14 +94,9 @@ def host() -> Iterator[Namespace]:
         yield made
 
 
-def found(host: Namespace, variant: Variant = "nft") -> list[str]:
-    plan = planned(host, policy(WIRED, WIFI), variant)
-    with host.enter():
-        try:
-            check(plan)
-        except ConflictError as error:
-            return str(error).splitlines()
-    return []
+def found(host: Namespace, variant: Variant = "nft", **gateway: object) -> list[str]:
+    seen = look(host, policy(WIRED, WIFI, **gateway), variant)
+    return list(conflicts(seen.policy, seen.snapshot, seen.plan))
 
 
 @pytest.mark.parametrize("command", CONFLICTS)
@@ -111,14 +126,11 @@ def test_all_conflicts_are_told_at_once(host: Namespace) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_our_own_leftovers_are_no_conflict(host: Namespace, variant: Variant) -> None:
     add_foreign(host, variant)
-    plan = planned(host, policy(WIRED, WIFI), variant)
-    with host.enter():
-        apply(plan)
+    apply_in(host, policy(WIRED, WIFI), variant)
     assert found(host, variant) == []
 
 
 def test_another_mask_gets_out_of_the_way(host: Namespace) -> None:
-    shell(host, "iptables-nft -t mangle -A FORWARD -p tcp -j MARK --set-mark 0x100")
-    plan = planned(host, policy(WIRED, WIFI, mask=0x3F0000))
-    with host.enter():
-        check(plan)
+    shell(host, "iptables-nft -t mangle -A FORWARD -p tcp -j MARK --set-xmark 0x100/0x100")
+    assert found(host) != []
+    assert found(host, mask=0x3F0000) == []

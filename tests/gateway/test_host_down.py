@@ -15,18 +15,17 @@ from host_snapshots import (
     WIFI,
     WIRED,
     add_foreign,
+    apply_in,
     make_host,
-    planned,
     policy,
+    remove_in,
     shell,
     snapshot,
 )
 
-from classifier.host.apply import apply
-from classifier.host.remove import remove
-from classifier.host.state import QUEUE_CHAIN, Variant
+from classifier.host.iptables.programs import Variant
+from classifier.host.iptables.ruleset import QUEUE_CHAIN
 from classifier.lab.namespace import Namespace
-from classifier.policy import Policy
 
 pytestmark = pytest.mark.gateway
 
@@ -47,10 +46,11 @@ gateway = "auto"
 _CRASH = """
 import os, signal, sys
 from classifier.config import load_policy
-from classifier.host import facts
-from classifier.host.apply import apply
+from classifier.host import reading, steps
+from classifier.host.diff import diff
 from classifier.host.plan import plan
-apply(plan(load_policy(sys.argv[1]), facts.read(sys.argv[2])))
+there = reading.read(sys.argv[2])
+steps.run(diff(there, plan(load_policy(sys.argv[1]), there)))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -66,17 +66,6 @@ def configuration(tmp_path: Path) -> Path:
     path = tmp_path / "gateway.toml"
     path.write_text(CONFIGURATION)
     return path
-
-
-def apply_in(host: Namespace, made: Policy, variant: Variant) -> None:
-    plan = planned(host, made, variant)
-    with host.enter():
-        apply(plan)
-
-
-def remove_in(host: Namespace) -> tuple[str, ...]:
-    with host.enter():
-        return remove()
 
 
 def with_legacy_tables(host: Namespace, variant: Variant) -> None:
@@ -133,9 +122,9 @@ def test_leftovers_of_a_crash_are_recognised_by_a_process_that_knows_nothing(
     assert snapshot(host) != before
     command = [sys.executable, "-m", "classifier", "down", str(configuration)]
     told = host.run([*command, "--runtime-dir", str(tmp_path), "--state-dir", str(tmp_path)])
-    assert "removed sysctl net/ipv4/ip_forward = 0" in told.stdout
+    assert "restored sysctl net/ipv4/ip_forward = 0" in told.stdout
     assert snapshot(host) == before
-    assert host.run(command).stdout == ""
+    assert host.run(command).stdout == "nothing of ours was here\n"
 
 
 def test_a_takeover_keeps_what_was_found_at_first(host: Namespace) -> None:
@@ -205,7 +194,7 @@ def test_a_memory_that_is_not_in_our_words_moves_nothing(host: Namespace) -> Non
         "created",
         "nonsense",
     ):
-        shell(host, f"iptables -t mangle -A nfqc-found -m comment --comment '{words}'")
+        shell(host, f"iptables -t mangle -A nfqc-memory -m comment --comment '{words}'")
     remove_in(host)
     shell(host, "nft delete table ip precious; iptables -t filter -X precious")
     shell(host, "nft delete table ip filter")
@@ -220,8 +209,7 @@ def test_nothing_is_queued_any_more_when_waiting_packets_are_answered(host: Name
         rules = snapshot(host)["iptables-nft-save"] + snapshot(host)["ip6tables-nft-save"]
         seen.append([line for line in rules if "nfqc-" in line])
 
-    with host.enter():
-        remove(drain)
+    remove_in(host, drain)
     [left] = seen
     assert not [line for line in left if "NFQUEUE" in line]
     # What answered packets still need is there: their mark is saved, and they are routed by it.
@@ -236,8 +224,7 @@ def test_where_nothing_of_ours_is_nothing_is_done(host: Namespace) -> None:
     def drain() -> None:
         raise AssertionError("there is nothing to wait for")
 
-    with host.enter():
-        assert remove(drain) == ()
+    assert remove_in(host, drain) == []
     assert snapshot(host) == before
 
 
@@ -248,6 +235,6 @@ def test_plan_changes_nothing_and_prints_what_apply_makes(
     command = [sys.executable, "-m", "classifier", "plan", str(configuration)]
     text = host.run([*command, "--state-dir", str(tmp_path / "state")]).stdout
     assert "ip -4 route add default via 10.0.0.2 dev eth0 table 20801 proto 78\n" in text
-    assert "# uplink wifi: no IPv4 default route by eth1" in text
+    assert "#   uplink wifi: no IPv4 default route by eth1" in text
     assert snapshot(host) == before
     assert not (tmp_path / "state").exists()

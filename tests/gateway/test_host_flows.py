@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from host_snapshots import LTE, VARIANTS, WIFI, WIRED, make_host, planned, policy, shell
+from host_snapshots import LTE, VARIANTS, WIFI, WIRED, apply_in, make_host, policy, shell
 
-from classifier.host.apply import apply
-from classifier.host.counters import unclassified
-from classifier.host.state import Variant
+from classifier.host.iptables.programs import Variant
+from classifier.host.iptables.unclassified import unclassified
 from classifier.lab.namespace import Namespace
 
 pytestmark = pytest.mark.gateway
@@ -33,9 +32,7 @@ class Network:
     internet: Namespace
 
     def apply(self, variant: Variant = "nft") -> None:
-        plan = planned(self.gateway, policy(WIRED, _SECOND, LTE), variant)
-        with self.gateway.enter():
-            apply(plan)
+        apply_in(self.gateway, policy(WIRED, _SECOND, LTE), variant)
 
     @contextmanager
     def server(self, address: str = REMOTE) -> Iterator[socket.socket]:

@@ -14,7 +14,7 @@ from classifier.errors import LabError
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab, UseIptables
 
-    from classifier.host.state import Variant
+    from classifier.host.iptables.programs import Variant
 
 WEIGHTS = {"wired": 1, "wifi1": 1}
 

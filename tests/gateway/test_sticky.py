@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from host_snapshots import apply_in, remove_in
+
 from classifier.engine.classifier import Classifier
-from classifier.host import apply, facts, plan, remove
 from classifier.queue.nfqueue import NativeQueue
 from classifier.queue.packet_queue import QueueSettings
 
@@ -27,14 +28,13 @@ def own_queue(gateway: Lab) -> Iterator[NativeQueue]:
     classifier = Classifier(gateway.policy, seed=1)
     with gateway.gateway.enter():
         queue = NativeQueue(classifier.engine, 0, QueueSettings())
-        apply.apply(plan.plan(gateway.policy, facts.read()))
+    apply_in(gateway.gateway, gateway.policy)
     thread = threading.Thread(target=queue.run)
     thread.start()
     try:
         yield queue
     finally:
-        with gateway.gateway.enter():
-            remove.remove(drain=queue.stop)
+        remove_in(gateway.gateway, queue.stop)
         thread.join()
         queue.close()
 

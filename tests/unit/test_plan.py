@@ -1,4 +1,4 @@
-"""From a configuration and the facts of a host to the exact text of what would be changed.
+"""From a configuration and the snapshot of a host to the exact text of what would be changed.
 
 Each configuration in plans/ has its text beside it. After a change that is meant, write them anew
 with UPDATE_PLANS=1 and read the difference.
@@ -7,24 +7,26 @@ with UPDATE_PLANS=1 and read the difference.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 import pytest
 
 from classifier.config import load_policy
-from classifier.host.facts import Connected, DefaultRoute, HostFacts, Interface
-from classifier.host.plan import plan
-from classifier.host.render import render
-from classifier.host.state import HostPlan, RoutingRule
+from classifier.errors import HostError
+from classifier.host import snapshot_json
+from classifier.host.diff import diff
+from classifier.host.iptables.chains import chains
+from classifier.host.iptables.snapshot import FirewallSnapshot
+from classifier.host.plan import Plan, plan
+from classifier.host.snapshot import Connected, DefaultRoute, Link, Snapshot
+from classifier.host.state import RoutingRule
 
 PLANS = Path(__file__).parent / "plans"
 
 
-def interface(index: int, name: str, *addresses: str, **more: bool) -> Interface:
-    return Interface(name, index, addresses=tuple(map(ip_interface, addresses)), **more)
+def link(index: int, name: str, *addresses: str, **more: bool) -> Link:
+    return Link(name, index, addresses=addresses, **more)
 
 
 def sysctls(**changed: str) -> dict[str, str]:
@@ -38,16 +40,17 @@ def sysctls(**changed: str) -> dict[str, str]:
     return values | changed
 
 
-HOST = HostFacts(
-    interfaces=(
-        interface(1, "lo"),
-        interface(2, "eth0", "192.168.1.1/24", "2001:db8:1::7/64"),
-        interface(3, "eth1", "172.16.0.2/30", "172.16.9.9/32", "2001:db8:2::7/64"),
-        interface(4, "eth2", "10.64.0.2/24"),
-        interface(5, "eth3", "10.9.0.2/24", up=False),
-        interface(6, "wwan0", "100.64.3.4/32", point_to_point=True),
-        interface(7, "lan0", "10.1.0.1/16", "2001:db8:a::1/64"),
-        interface(8, "lan1", "10.2.0.1/16"),
+HOST = Snapshot(
+    firewall=FirewallSnapshot("nft"),
+    links=(
+        link(1, "lo"),
+        link(2, "eth0", "192.168.1.1/24", "2001:db8:1::7/64"),
+        link(3, "eth1", "172.16.0.2/30", "172.16.9.9/32", "2001:db8:2::7/64"),
+        link(4, "eth2", "10.64.0.2/24"),
+        link(5, "eth3", "10.9.0.2/24", up=False),
+        link(6, "wwan0", "100.64.3.4/32", point_to_point=True),
+        link(7, "lan0", "10.1.0.1/16", "2001:db8:a::1/64"),
+        link(8, "lan1", "10.2.0.1/16"),
     ),
     defaults=(
         DefaultRoute(4, "eth2", "10.64.0.1", metric=200),
@@ -55,7 +58,7 @@ HOST = HostFacts(
         DefaultRoute(6, "eth0", "fe80::1", metric=1024),
     ),
     connected=tuple(
-        Connected(ip_network(network), name)
+        Connected(network, name)
         for network, name in (
             ("192.168.1.0/24", "eth0"),
             ("172.16.0.0/30", "eth1"),
@@ -69,41 +72,80 @@ HOST = HostFacts(
         )
     ),
     sysctls=sysctls(),
-    variant="nft",
+    boot_id="00000000-0000-0000-0000-000000000000",
 )
 
 
-def planned(name: str, facts: HostFacts = HOST) -> HostPlan:
-    return plan(load_policy(PLANS / f"{name}.toml"), facts)
+def planned(name: str, host: Snapshot = HOST) -> Plan:
+    return plan(load_policy(PLANS / f"{name}.toml"), host)
+
+
+def text_of(host: Snapshot, made: Plan) -> str:
+    notes = [f"# {note}" for note in (*made.refusals, *made.warnings)]
+    return "".join(f"{line}\n" for line in (*notes, *(step.text for step in diff(host, made))))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PLANS.glob("*.toml")))
 def test_a_configuration_plans_exactly_these_changes(name: str) -> None:
-    text = render(planned(name))
+    text = text_of(HOST, planned(name))
     expected = PLANS / f"{name}.txt"
     if os.environ.get("UPDATE_PLANS") == "1":
         expected.write_text(text)
     assert text == expected.read_text()
 
 
-def test_a_plan_is_the_same_every_time_and_can_be_written_as_json() -> None:
-    first = planned("ipv6")
-    assert first == planned("ipv6")
-    assert json.loads(json.dumps(dataclasses.asdict(first)))["sysctls"][0]["value"] == "2"
+def test_a_snapshot_that_travelled_as_json_gives_the_same_text() -> None:
+    travelled = snapshot_json.load(snapshot_json.dump(HOST), "host.json")
+    assert travelled == HOST
+    assert text_of(travelled, planned("ipv6", travelled)) == text_of(HOST, planned("ipv6"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"links": 3}', '{"firewall": {"variant": "x"}}'])
+def test_what_is_no_snapshot_is_one_clear_error(text: str) -> None:
+    with pytest.raises(HostError, match=r"host\.json: not a snapshot of a host"):
+        snapshot_json.load(text, "host.json")
 
 
 def test_ipv6_of_the_host_is_left_alone_when_no_uplink_takes_it() -> None:
     made = planned("three-uplinks")
-    assert [firewall.family for firewall in made.firewalls] == [4]
+    assert [path.family for path in made.paths] == [4]
     assert {rule.family for rule in made.rules} == {4}
     assert not [sysctl for sysctl in made.sysctls if "ipv6" in sysctl.key]
 
 
 def test_missing_interfaces_are_all_named() -> None:
     made = planned("nothing-there-yet")
-    assert made.missing == ("lan7", "eth7")
+    assert made.refusals == (
+        'gateway.lan: this host has no interface "lan7"; it has'
+        " eth0, eth1, eth2, eth3, lan0, lan1, wwan0",
+        'uplinks.wired.interface: this host has no interface "eth7"; it has'
+        " eth0, eth1, eth2, eth3, lan0, lan1, wwan0",
+    )
     assert made.routes == ()
-    assert "there is no interface eth7" in render(made)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "refusal"),
+    [
+        ("192.168.1.1", "is an address of this host (eth0); name the router's"),
+        ("172.16.0.2", "is an address of this host (eth1); name the router's"),
+        ("203.0.113.1", "is in none of the networks of eth0; correct it, or set"),
+    ],
+)
+def test_a_gateway_that_cannot_be_one_is_refused(gateway: str, refusal: str) -> None:
+    policy = load_policy(PLANS / "three-uplinks.toml")
+    wired = dataclasses.replace(policy.uplinks[0], gateway=gateway)
+    wrong = dataclasses.replace(policy, uplinks=(wired, *policy.uplinks[1:]))
+    [told] = plan(wrong, HOST).refusals
+    assert told.startswith(f"uplinks.wired.gateway = {gateway}: {refusal}")
+
+
+def test_a_gateway_outside_the_networks_is_taken_when_the_file_says_so() -> None:
+    policy = load_policy(PLANS / "three-uplinks.toml")
+    wired = dataclasses.replace(policy.uplinks[0], gateway="203.0.113.1", onlink=True)
+    made = plan(dataclasses.replace(policy, uplinks=(wired, *policy.uplinks[1:])), HOST)
+    assert made.refusals == ()
+    assert made.routes[0].onlink
 
 
 def test_reverse_path_filters_that_are_off_stay_off() -> None:
@@ -133,7 +175,7 @@ def test_unmarked_packets_are_routed_as_if_we_were_not_there() -> None:
 def test_own_flows_are_queued_on_every_path_of_a_multipath_default_route() -> None:
     defaults = (DefaultRoute(4, "eth0", "192.168.1.254"), DefaultRoute(4, "eth1", "172.16.0.1"))
     made = planned("three-uplinks", dataclasses.replace(HOST, defaults=defaults))
-    [output] = [c.rules for f in made.firewalls for c in f.chains if c.name == "nfqc-output"]
+    [output] = [c.rules for p in made.paths for c in chains(p).chains if c.name == "nfqc-output"]
     assert "-o eth0 -j nfqc-queue" in output
     assert "-o eth1 -j nfqc-queue" in output
     assert "-o eth2 -j MARK --set-xmark 0x300/0x3f00" in output

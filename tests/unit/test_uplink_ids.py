@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from classifier.errors import HostError
-from classifier.host.ids import FILE_NAME, stored_ids
 from classifier.policy import Gateway, Policy, Queue, Uplink
+from classifier.state.ids import FILE_NAME, store_ids, stored_ids
 
 
 def policy(*names: str, mask: int = 0x3F00) -> Policy:
@@ -21,7 +21,7 @@ def ids(made: Policy) -> dict[str, int]:
 
 
 def stored(state: Path, *names: str, mask: int = 0x3F00) -> dict[str, int]:
-    return ids(stored_ids(state, policy(*names, mask=mask), write=True))
+    return ids(store_ids(state, policy(*names, mask=mask)))
 
 
 def test_the_order_of_the_file_decides_at_first(tmp_path: Path) -> None:
@@ -61,17 +61,23 @@ def test_a_half_written_file_is_never_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"a": "1"}', '{"a": 1, "b": 1}', '{"a": true}'])
-def test_a_spoiled_file_is_named_and_not_overwritten(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "[1]", '{"a": "1"}', '{"a": 1, "b": 1}', "[" * 10**5])
+def test_a_damaged_file_is_kept_aside_and_the_start_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
     path = tmp_path / FILE_NAME
     path.write_text(content)
-    with pytest.raises(HostError, match=FILE_NAME):
-        stored_ids(tmp_path, policy("a"), write=True)
-    assert path.read_text() == content
+    assert ids(stored_ids(tmp_path, policy("a"))) == {"a": 1}
+    assert path.read_text() == content, "only a start may change it"
+    assert stored(tmp_path, "a") == {"a": 1}
+    assert (tmp_path / f"{FILE_NAME}.damaged").read_text() == content
+    [told] = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{path}: must be a JSON object of uplink names and ids")
+    assert stored(tmp_path, "b", "a") == {"a": 1, "b": 2}
 
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     with pytest.raises(HostError, match="file"):
-        stored_ids(in_the_way / "state", policy("a"), write=True)
+        store_ids(in_the_way / "state", policy("a"))

@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from operator import and_ as operator_and
 from typing import Any
 
-from classifier.host.state import CHAIN_PREFIX
+from classifier.policy import Policy
 
 _LARGEST_RANGE = 1 << 16
 
 
-def conflicts(ours: int) -> list[str]:
-    """One line per rule that sets bits of `ours`; empty where there is no nft to ask."""
-    nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
-    if nft is None:
-        return []
-    done = subprocess.run([nft, "-j", "list", "ruleset"], capture_output=True, text=True)
-    if done.returncode != 0:
-        return []
-    return list(ruleset_conflicts(json.loads(done.stdout), ours))
+def conflicts(listing: str, policy: Policy) -> Iterator[str]:
+    """One line per rule that sets mark bits of ours or sends to a queue of ours.
+
+    listing: what `nft -j` has printed, one or more JSON objects; empty: nothing.
+    """
+    for line in listing.splitlines():
+        if line.strip():
+            yield from _object_conflicts(json.loads(line), policy)
 
 
-def ruleset_conflicts(ruleset: Mapping[str, Any], ours: int) -> Iterator[str]:
-    """The same for what `nft -j list ruleset` printed."""
+def _object_conflicts(ruleset: Mapping[str, Any], policy: Policy) -> Iterator[str]:
+    ours = policy.gateway.mask
     objects = ruleset["nftables"]
     maps = {
         (m["family"], m["table"], m["name"]): m.get("elem", [])
@@ -40,18 +37,32 @@ def ruleset_conflicts(ruleset: Mapping[str, Any], ours: int) -> Iterator[str]:
     }
     for entry in objects:
         rule = entry.get("rule")
-        if rule is None or rule["chain"].startswith(CHAIN_PREFIX):
+        if rule is None:
             continue
         family, table = rule["family"], rule["table"]
         named = {name: elem for (f, t, name), elem in maps.items() if (f, t) == (family, table)}
+        place = f"nft rule {family} {table} {rule['chain']} handle {rule['handle']}"
         for statement in rule["expr"]:
-            bits = _set_bits(statement, named) & ours
-            if bits:
-                place = f"{family} {table} {rule['chain']} handle {rule['handle']}"
-                yield (
-                    f"nft rule {place} sets mark bits 0x{bits:x} that are ours;"
-                    f" change it, or gateway.mask (0x{ours:x})"
-                )
+            if bits := _set_bits(statement, named) & ours:
+                advice = f"change it, or gateway.mask (0x{ours:x})"
+                yield f"{place} sets mark bits 0x{bits:x} that are ours; {advice}"
+            if number := _our_queue(statement, policy):
+                what = f"sends packets to queue {number}, which is ours"
+                yield f"{place} {what}; change it, or queue.first"
+
+
+def _our_queue(statement: Mapping[str, Any], policy: Policy) -> str:
+    """The first queue of ours that a statement sends to, as text; empty: none."""
+    if "queue" not in statement:
+        return ""
+    wanted = (statement["queue"] or {}).get("num", 0)
+    if isinstance(wanted, dict):
+        wanted = wanted.get("range")
+    if not isinstance(wanted, int | list):
+        return ""  # computed from the packet
+    first, last = wanted if isinstance(wanted, list) else (wanted, wanted)
+    ours = range(policy.queue.first, policy.queue.first + policy.queue.count)
+    return next((str(number) for number in ours if first <= number <= last), "")
 
 
 def _set_bits(statement: Mapping[str, Any], maps: Mapping[str, Any]) -> int:

@@ -38,6 +38,8 @@ _ASSIGNMENTS: dict[str, tuple[Assignment, ...]] = {
     "tftp": (Assignment("tftp", "udp", 69),),
 }
 
+NAMES = tuple(_ASSIGNMENTS)
+
 _NOT_NATTED = frozenset({"netbios-ns", "sane"})
 
 

@@ -1,0 +1,138 @@
+"""The builtin tables and base chains that iptables makes when it first needs them.
+
+iptables-save prints builtin chains whether they exist or not, so the kernel is asked: nf_tables by
+netlink (there may be no program `nft`), ip_tables by /proc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink import NLM_F_ACK
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.nftables.main import NFTables
+
+from classifier.host.iptables.ruleset import OurRules
+from classifier.host.memory import BaseChain
+from classifier.host.state import ADDRESS_FAMILIES, Family
+
+# The names file is in the namespace of the thread; /proc/net is that of the main thread.
+_LEGACY_NAMES: dict[Family, Path] = {
+    4: Path("/proc/thread-self/net/ip_tables_names"),
+    6: Path("/proc/thread-self/net/ip6_tables_names"),
+}
+_FAMILY_NAMES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+"""NFPROTO_* in <linux/netfilter.h>, as nft calls them."""
+_IP_FAMILIES: dict[str, Family] = {"ip": 4, "ip6": 6}
+_ACCEPT = 1  # NF_ACCEPT in <linux/netfilter.h>
+_NON_RECURSIVE = 0x100  # NLM_F_NONREC: EBUSY, rather than delete what is inside
+
+
+@dataclass(frozen=True, slots=True)
+class NftChain:
+    """A chain of nf_tables, or a table that has none (`name` is empty then)."""
+
+    family: str
+    table: str
+    name: str = ""
+    hooked: bool = False
+    """Whether it is a base chain."""
+
+
+def nft_chains() -> tuple[NftChain, ...]:
+    """Every table and chain of nf_tables; none where the kernel has no nf_tables."""
+    with contextlib.suppress(NetlinkError, OSError), NFTables(nfgen_family=0) as nft:
+        tables = [
+            NftChain(_family(table), table.get_attr("NFTA_TABLE_NAME"))
+            for table in nft.get_tables()
+        ]
+        chains = [
+            NftChain(
+                _family(chain),
+                chain.get_attr("NFTA_CHAIN_TABLE"),
+                chain.get_attr("NFTA_CHAIN_NAME"),
+                chain.get_attr("NFTA_CHAIN_HOOK") is not None,
+            )
+            for chain in nft.get_chains()
+        ]
+        return (*tables, *chains)
+    return ()
+
+
+def _family(message: Any) -> str:
+    return _FAMILY_NAMES.get(message["nfgen_family"], "unknown")
+
+
+def nft_base_chains(chains: Iterable[NftChain]) -> frozenset[BaseChain]:
+    """The tables and base chains among `chains` that iptables may use."""
+    return frozenset(
+        BaseChain(_IP_FAMILIES[chain.family], chain.table, chain.name or None)
+        for chain in chains
+        if chain.family in _IP_FAMILIES and (chain.hooked or not chain.name)
+    )
+
+
+def legacy_tables() -> frozenset[BaseChain]:
+    """The tables of ip_tables that exist; each always has all of its base chains."""
+    tables: set[BaseChain] = set()
+    for family, path in _LEGACY_NAMES.items():
+        with contextlib.suppress(OSError):
+            tables |= {BaseChain(family, name) for name in path.read_text().split()}
+    return frozenset(tables)
+
+
+def needed(ours: OurRules) -> frozenset[BaseChain]:
+    """What has to exist for the jumps of `ours`."""
+    return frozenset(
+        [BaseChain(ours.family, table) for table in ours.tables]
+        + [BaseChain(ours.family, jump.table, jump.hook) for jump in ours.jumps]
+    )
+
+
+def delete(created: Iterable[BaseChain]) -> None:
+    """Delete those nft base chains and tables of `created` that nothing is in.
+
+    What somebody has put something into meanwhile stays, and so does a chain whose policy is not
+    to accept.
+    """
+    wanted = frozenset(created)
+    tables = {BaseChain(chain.family, chain.table) for chain in wanted}
+    whole = tables & wanted
+    for family in {chain.family for chain in wanted}:
+        with (
+            contextlib.suppress(NetlinkError),
+            NFTables(nfgen_family=ADDRESS_FAMILIES[family]) as nft,
+        ):
+            for message in nft.get_chains():
+                chain = BaseChain(
+                    family,
+                    message.get_attr("NFTA_CHAIN_TABLE"),
+                    message.get_attr("NFTA_CHAIN_NAME"),
+                )
+                ours = chain in wanted or BaseChain(family, chain.table) in whole
+                if ours and _is_empty(message):
+                    _delete(nft, chain)
+            for table in whole:
+                if table.family == family:
+                    _delete(nft, table)
+
+
+def _is_empty(chain: Any) -> bool:
+    return (
+        chain.get_attr("NFTA_CHAIN_HOOK") is not None
+        and chain.get_attr("NFTA_CHAIN_USE") == 0
+        and chain.get_attr("NFTA_CHAIN_POLICY") == _ACCEPT
+    )
+
+
+def _delete(nft: NFTables, chain: BaseChain) -> None:
+    flags = NLM_F_ACK | _NON_RECURSIVE
+    with contextlib.suppress(NetlinkError):  # somebody uses it meanwhile
+        if chain.name is None:
+            nft.table("del", name=chain.table, flags=flags)
+        else:
+            nft.chain("del", table=chain.table, name=chain.name, flags=flags)

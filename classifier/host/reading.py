@@ -1,0 +1,86 @@
+"""Reading a snapshot of the host: the one place where a plan's input comes from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from classifier.host import ct_helpers, messages, modules, sysctls
+from classifier.host.iptables import snapshot as iptables
+from classifier.host.iptables.programs import Variant
+from classifier.host.nftables import listing
+from classifier.host.rtnetlink import Rtnetlink
+from classifier.host.snapshot import BoundQueue, Snapshot
+from classifier.host.state import ADDRESS_FAMILIES
+from classifier.queue.figures import kernel_queues
+from classifier.queue.owner import owner
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def read(variant: Variant | None = None, previous: Snapshot | None = None) -> Snapshot:
+    """A snapshot of the calling thread's network namespace.
+
+    variant: which iptables to use; None: the one that the program `iptables` is.
+    previous: an earlier snapshot of this host; its firewall is taken over where no rule of
+    nf_tables has changed since and ip_tables is not in use, because reading many rules is slow.
+
+    Raises HostError when there is no iptables, or the kernel refuses to tell.
+    """
+    unchanged = previous.firewall if previous is not None and _is_unchanged(previous) else None
+    firewall = unchanged or iptables.read(variant)
+    with Rtnetlink() as netlink:
+        links = netlink.links()
+        addresses = _addresses(netlink.addresses())
+        routes = [route for family in ADDRESS_FAMILIES for route in netlink.routes(family)]
+        rules = [rule for family in ADDRESS_FAMILIES for rule in netlink.rules(family)]
+    names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
+    main = [route for route in routes if messages.is_main(route)]
+    return Snapshot(
+        firewall=firewall,
+        links=tuple(messages.link(m, addresses, _has_ipv6(m)) for m in links),
+        defaults=tuple(d for route in main for d in messages.default_routes(route, names)),
+        connected=tuple(c for route in main for c in messages.connected(route, names)),
+        routes=tuple(messages.kernel_route(r, names) for r in routes if messages.concerns_us(r)),
+        rules=tuple(map(messages.kernel_rule, rules)),
+        sysctls=sysctls.read_all(),
+        queues=tuple(_queues()),
+        modules=modules.presence(ct_helpers.modules(ct_helpers.NAMES)),
+        ipv6=sysctls.read(sysctls.FORWARD6) is not None,
+        boot_id=_boot_id(),
+    )
+
+
+def _is_unchanged(previous: Snapshot) -> bool:
+    firewall = previous.firewall
+    legacy = any(saved.variant == "legacy" for saved in firewall.saved)
+    if legacy or firewall.variant == "legacy" or firewall.generation is None:
+        return False
+    return listing.generation() == firewall.generation
+
+
+def _has_ipv6(link: Any) -> bool:
+    return sysctls.read(f"net/ipv6/conf/{link.get_attr('IFLA_IFNAME')}/disable_ipv6") == "0"
+
+
+def _addresses(found: Iterable[Any]) -> Mapping[int, list[str]]:
+    by_index: dict[int, list[str]] = {}
+    for message in found:
+        if address := messages.global_address(message):
+            by_index.setdefault(message["index"], []).append(address)
+    return by_index
+
+
+def _queues() -> Iterator[BoundQueue]:
+    # An ordinary user is not shown them; binding a held one will fail all the same.
+    with contextlib.suppress(OSError):
+        for queue in kernel_queues():
+            yield BoundQueue(queue.number, owner(queue.portid))
+
+
+def _boot_id() -> str:
+    with contextlib.suppress(OSError):
+        return _BOOT_ID.read_text().strip()
+    return ""

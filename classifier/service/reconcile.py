@@ -1,0 +1,117 @@
+"""Making the host match what is wanted now: at the start, at every event, and when looked at.
+
+Always from the whole state of the host, never from what woke us. Looking and applying block, on
+programs among others, so the service does both in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from classifier.errors import ConflictError, HostError
+from classifier.host import reading, steps
+from classifier.host.conflicts import conflicts
+from classifier.host.diff import diff, remembered, removal
+from classifier.host.memory import Memory
+from classifier.host.plan import Plan, plan
+from classifier.host.snapshot import Snapshot
+from classifier.host.state import Family, table_of
+from classifier.policy import Policy
+from classifier.service.heal_limit import HealLimit
+
+log = logging.getLogger(__name__)
+
+_FAMILIES: tuple[Family, ...] = (4, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The host as it was found at one moment, and what a policy needs there."""
+
+    policy: Policy
+    snapshot: Snapshot
+    plan: Plan
+
+    @property
+    def usable(self) -> Mapping[str, frozenset[Family]]:
+        """Uplink to the families whose flows it can take."""
+        routed = {(route.table, route.family) for route in self.plan.routes}
+        return {
+            uplink.name: frozenset(f for f in _FAMILIES if (table_of(uplink), f) in routed)
+            for uplink in self.policy.uplinks
+        }
+
+    @property
+    def interfaces(self) -> dict[int, str]:
+        """Interface index to name."""
+        return {link.index: link.name for link in self.snapshot.links}
+
+    def check(self) -> None:
+        """Raises HostError or ConflictError with everything that keeps us from starting."""
+        if self.plan.refusals:
+            raise HostError("\n".join(self.plan.refusals))
+        if found := conflicts(self.policy, self.snapshot, self.plan):
+            raise ConflictError("\n".join(found))
+
+
+class Reconciler:
+    """Of one network namespace, that of the thread that uses it; not for two threads at once."""
+
+    def __init__(self) -> None:
+        self._last: Look | None = None
+        self._known = Memory()
+        self._limit = HealLimit()
+        self.healed = 0
+        """How often what other programs had changed was put right."""
+
+    def look(self, policy: Policy) -> Look:
+        """Raises HostError when the host cannot be read."""
+        previous = self._last.snapshot if self._last else None
+        snapshot = replace(reading.read(previous=previous), known=self._known)
+        return Look(policy, snapshot, plan(policy, snapshot))
+
+    def apply(self, look: Look) -> None:
+        """Change what differs: all of it or nothing where something new is wanted.
+
+        Where nothing new is wanted, other programs have changed the host, and each kind of change
+        is put right by itself. Raises HostError with all that could not be changed.
+        """
+        needed = diff(look.snapshot, look.plan)
+        if self._last is not None and look.plan == self._last.plan:
+            self._heal(needed)
+        else:
+            steps.run(needed)
+        self._last = look
+        self._known = remembered(look.snapshot, look.plan)
+
+    def remove(self, answer: Callable[[], None]) -> None:
+        """Take everything of ours away; `answer` answers what waits in the queues.
+
+        Raises HostError with everything that could not be removed, after removing all the rest.
+        """
+        snapshot = replace(reading.read(), known=self._known)
+        steps.run_all(removal(snapshot, answer))
+
+    def _heal(self, needed: Iterable[steps.Step]) -> None:
+        by_subject: dict[str, list[steps.Step]] = {}
+        for step in needed:
+            by_subject.setdefault(step.subject, []).append(step)
+        healed: list[str] = []
+        failed: list[str] = []
+        for subject, disturbed in by_subject.items():
+            if not self._limit.allows(subject, time.monotonic()):
+                continue
+            try:
+                steps.run(disturbed)
+            except HostError as error:
+                failed.append(str(error))
+            else:
+                healed.append(subject)
+        if healed:
+            self.healed += 1
+            log.warning("changed by another program and put right: %s", ", ".join(healed))
+        if failed:
+            raise HostError("\n".join(failed))

@@ -1,0 +1,1 @@
+"""What outlives the process, in the state directory: uplink ids and the engine's seed."""
