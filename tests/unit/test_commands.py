@@ -149,6 +149,22 @@ def test_wrong_usage_is_explained_and_exits_2(
     assert all(line.startswith("nfq-classifier: ") for line in captured.err.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "page"),
+    [
+        (["check", "x", "y"], "nfq-classifier check --help"),
+        (["check", "x", "--jsn"], "nfq-classifier check --help"),
+        (["replay", "x"], "nfq-classifier replay --help"),
+        (["chekc"], "nfq-classifier --help"),
+    ],
+)
+def test_wrong_usage_points_to_the_help_of_the_command(
+    arguments: list[str], page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"nfq-classifier: see {page}"
+
+
 def test_every_command_takes_a_seed(good: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", good, "--seed", "0xffffffffffffffff"]) == 0
     assert "wired" in capsys.readouterr().out
