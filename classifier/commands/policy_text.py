@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from collections.abc import Sequence
 
-from classifier.commands.table import WIDTH, Column, render
+from classifier.commands.table import Column, paragraph, render
 from classifier.config.names import dscp_name, protocol_name
 from classifier.host.state import table_of
 from classifier.policy import Balancer, Policy, PortRange, Rule, Sticky, Uplink
@@ -53,16 +52,13 @@ def policy_data(policy: Policy) -> dict[str, object]:
 
 
 def policy_text(policy: Policy, advice: Sequence[str]) -> str:
-    """The effective policy and warnings about it, at most 100 columns wide."""
+    """The effective policy and warnings about it."""
     parts = [
         _gateway_text(policy),
         render(_UPLINK_COLUMNS, [_uplink_row(policy, uplink) for uplink in policy.uplinks]),
         render(_BALANCER_COLUMNS, [_balancer_row(balancer) for balancer in policy.balancers]),
         render(_RULE_COLUMNS, _rule_rows(policy)),
-        "".join(
-            textwrap.fill(f"warning: {sentence}", WIDTH, subsequent_indent=" " * 9) + "\n"
-            for sentence in advice
-        ),
+        "".join(paragraph("warning: ", sentence) for sentence in advice),
     ]
     if not policy.balancers:
         del parts[2]
@@ -109,10 +105,7 @@ def _gateway_text(policy: Policy) -> str:
             f"{numbers}, length {queue.length}, {queue.backend}, when it is full: {queue.overload}",
         ),
     )
-    return "".join(
-        textwrap.fill(f"{title:<12}{text}", WIDTH, subsequent_indent=" " * 12) + "\n"
-        for title, text in lines
-    )
+    return "".join(paragraph(f"{title:<12}", text) for title, text in lines)
 
 
 def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:

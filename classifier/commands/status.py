@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import textwrap
 import time
 from typing import Any
 
 from classifier.commands.directories import add_directories
-from classifier.commands.table import Column, render
+from classifier.commands.table import Column, paragraph, render
 from classifier.service.control import ask
 
 HELP = "show uplinks, shares, rules, queue and sticky table of the running service"
 
-_WIDTH = 100
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -38,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as a person reads them, at most `_WIDTH` columns wide."""
+    """The figures as a person reads them."""
     queue, sticky = figures["queue"], figures["sticky"]
     uplinks = render(
         [
@@ -73,10 +71,6 @@ def describe(figures: dict[str, Any]) -> str:
         f"{queue['unclassified']} unclassified, {queue['malformed']} malformed",
         f"sticky: {sticky['entries']} of {sticky['size']} entries",
         f"up for {figures['uptime']:.0f} s",
-        *(line for warning in figures["warnings"] for line in _wrapped(f"warning: {warning}")),
+        *(paragraph("warning: ", warning).rstrip("\n") for warning in figures["warnings"]),
     ]
     return "\n".join((uplinks, rules, *lines))
-
-
-def _wrapped(sentence: str) -> list[str]:
-    return textwrap.wrap(sentence, _WIDTH, subsequent_indent="  ", break_long_words=False)
