@@ -64,6 +64,8 @@ class Uplink:
     """IPv6 address or "auto"; None: this uplink takes no IPv6 flows."""
     weight: int = 1
     masquerade: bool = True
+    onlink: bool = False
+    """The gateway is in none of the interface's networks, and that is meant."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from classifier.commands.table import Column, paragraph, render
+from classifier.config.advice import size_text, sticky_memory
 from classifier.config.names import dscp_name, protocol_name
 from classifier.host.state import table_of
 from classifier.policy import Balancer, Policy, PortRange, Rule, Sticky, Uplink
 
 
 def policy_data(policy: Policy) -> dict[str, object]:
-    """The effective policy as JSON values; marks and tables are numbers, durations seconds."""
+    """The effective policy as JSON values: durations in seconds, memory in bytes."""
     gateway = policy.gateway
     return {
         "gateway": dataclasses.asdict(gateway),
@@ -27,6 +28,7 @@ def policy_data(policy: Policy) -> dict[str, object]:
                 "gateway6": uplink.gateway6,
                 "weight": uplink.weight,
                 "masquerade": uplink.masquerade,
+                "onlink": uplink.onlink,
             }
             for uplink in policy.uplinks
         },
@@ -43,6 +45,7 @@ def policy_data(policy: Policy) -> dict[str, object]:
             for balancer in policy.balancers
         },
         "rules": [_rule_data(rule) for rule in policy.rules],
+        "sticky_memory": sticky_memory(policy),
         "marks": {
             "mask": gateway.mask,
             "direct": gateway.marks.direct,
@@ -75,6 +78,7 @@ _UPLINK_COLUMNS = (
     Column("gateway6"),
     Column("weight", right=True),
     Column("masquerade"),
+    Column("onlink"),
 )
 _BALANCER_COLUMNS = (
     Column("balancer"),
@@ -105,6 +109,8 @@ def _gateway_text(policy: Policy) -> str:
             f"{numbers}, length {queue.length}, {queue.backend}, when it is full: {queue.overload}",
         ),
     )
+    if memory := sticky_memory(policy):
+        lines = (*lines, ("memory", f"{size_text(memory)} for sticky tables"))
     return "".join(paragraph(f"{title:<12}", text) for title, text in lines)
 
 
@@ -119,6 +125,7 @@ def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
         uplink.gateway6 or "none",
         uplink.weight,
         "yes" if uplink.masquerade else "no",
+        "yes" if uplink.onlink else "no",
     )
 
 

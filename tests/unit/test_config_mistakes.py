@@ -51,14 +51,14 @@ CASES = {
     "nothing to classify": (
         "[gateway]\nlocal = false", 2, "gateway.local", "false", "no flow would be classified",
     ),
-    "mask with a hole": ("[gateway]\nmask = 0x3d00", 2, "gateway.mask", "0x3d00", "one run"),
-    "mask of two bits": ("[gateway]\nmask = 0x300", 2, "gateway.mask", "0x300", "3 or more bits"),
-    "mask zero": ("[gateway]\nmask = 0", 2, "gateway.mask", "0", "3 or more bits"),
+    "mask with a hole": ("[gateway]\nmask = 0x3d00", 2, "gateway.mask", "0x3d00", "contiguous"),
+    "mask of two bits": ("[gateway]\nmask = 0x300", 2, "gateway.mask", "0x300", "at least 3"),
+    "mask zero": ("[gateway]\nmask = 0", 2, "gateway.mask", "0", "at least 3 contiguous bits"),
     "mask beyond 32 bits": (
         "[gateway]\nmask = 0x700000000", 2, "gateway.mask", "0x700000000", "within 32 bits",
     ),
     "mask as text": ('[gateway]\nmask = "0x3f00"', 2, "gateway.mask", '"0x3f00"', "0x3f00"),
-    "mask true": ("[gateway]\nmask = true", 2, "gateway.mask", "true", "3 or more bits"),
+    "mask true": ("[gateway]\nmask = true", 2, "gateway.mask", "true", "at least 3"),
     "nftables": (
         '[gateway]\nfirewall = "nftables"', 2, "gateway.firewall", '"nftables"', "not built yet",
     ),
@@ -135,6 +135,14 @@ CASES = {
     "masquerade as text": (
         '[uplinks.c]\ninterface = "x"\nmasquerade = "yes"',
         3, "uplinks.c.masquerade", '"yes"', "true or false",
+    ),
+    "onlink as a number": (
+        '[uplinks.c]\ninterface = "x"\ngateway = "192.0.2.1"\nonlink = 1',
+        4, "uplinks.c.onlink", "1", "true or false",
+    ),
+    "onlink without a gateway": (
+        '[uplinks.c]\ninterface = "x"\nonlink = true',
+        3, "uplinks.c.onlink", "true", "needs a gateway",
     ),
     "balancer called as an uplink": (
         '[balancers.a]\nuplinks = ["b"]', 1, "balancers.a", "", "share their names",
