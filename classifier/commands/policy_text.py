@@ -95,7 +95,7 @@ def _gateway_text(policy: Policy) -> str:
     last = queue.first + queue.count - 1
     numbers = str(queue.first) if queue.count == 1 else f"{queue.first} to {last}"
     flows = [*gateway.lan, *(["the gateway itself"] if gateway.local else [])]
-    lines = (
+    lines = [
         ("flows from", ", ".join(flows)),
         (
             "mark bits",
@@ -108,9 +108,9 @@ def _gateway_text(policy: Policy) -> str:
             "queue",
             f"{numbers}, length {queue.length}, {queue.backend}, when it is full: {queue.overload}",
         ),
-    )
+    ]
     if memory := sticky_memory(policy):
-        lines = (*lines, ("memory", f"{size_text(memory)} for sticky tables"))
+        lines.append(("memory", f"{size_text(memory)} for sticky tables"))
     return "".join(paragraph(f"{title:<12}", text) for title, text in lines)
 
 

@@ -80,11 +80,11 @@ def test_sticky_tables_of_a_gigabyte_are_warned_of() -> None:
 def test_the_memory_that_is_told_is_what_the_engine_takes() -> None:
     policy = parse_policy(STICKY.format("x", 4_000_000) + UPLINKS)
     program = (
-        "import sys\n"
+        "import sys\nfrom resource import getpagesize\n"
         "from pathlib import Path\n"
         "from classifier.config import parse_policy\n"
         "from classifier.engine.engine import Engine\n"
-        "resident = lambda: int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
+        "resident = lambda: int(Path('/proc/self/statm').read_text().split()[1]) * getpagesize()\n"
         "small, large = (parse_policy(text) for text in sys.argv[1:])\n"
         "one = Engine(small, 1); before = resident()\n"
         "two = Engine(small, 1); between = resident()\n"
