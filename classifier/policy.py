@@ -65,7 +65,7 @@ class Uplink:
     weight: int = 1
     masquerade: bool = True
     onlink: bool = False
-    """The gateway is in none of the networks of the interface, and that is meant."""
+    """The gateway is in none of the interface's networks, and that is meant."""
 
 
 @dataclass(frozen=True, slots=True)

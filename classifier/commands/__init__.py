@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ COMMANDS = ("check", "plan", "run", "down", "status", "explain", "replay", "lab"
 
 _EPILOG = "exit codes: 0 done, 1 failed, 2 wrong usage or configuration"
 _SEEDS = 2**64
+_TOO_MANY_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
@@ -39,6 +41,7 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; every error that was foreseen becomes text on stderr and a code."""
+    _escape_unknown_letters()
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv))
         if sys.stdout is not None:  # None: it was closed by who started us
@@ -47,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()
         return 1
     except OSError as error:
+        if error.errno in _TOO_MANY_FILES:
+            print(f"{PROGRAM}: {error.strerror}; raise the limit (ulimit -n)", file=sys.stderr)
+            return 1
         if error.errno not in _UNWRITABLE:
             raise
         _forget_output()
@@ -63,10 +69,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        options = parser(arguments).parse_args(arguments)
+        options, unknown = parser(arguments).parse_known_args(arguments)
     except SystemExit as leaving:  # argparse leaves so after --help and --version
         return leaving.code if isinstance(leaving.code, int) else 0
+    if unknown:  # argparse itself would point to the help of the whole program
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return cast(int, options.run(options))
+
+
+def _escape_unknown_letters() -> None:
+    """Write letters that the locale does not have as escapes, as stderr does, without an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _forget_output() -> None:
@@ -101,7 +115,7 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         subparser.add_argument(
             "--seed", type=_seed, metavar="N", help="make everything that is random repeatable"
         )
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(run=command.run, parser=subparser)
     return whole
 
 

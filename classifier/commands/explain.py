@@ -1,7 +1,7 @@
 """`explain FILE FLOW`: what a policy decides about a flow, and why.
 
-A fresh engine is asked, with every uplink up and nothing remembered; what a running service would
-decide also depends on what it has seen.
+A new engine decides, with every uplink up and no sticky entries; what a running service decides
+also depends on the flows before.
 """
 
 from __future__ import annotations
@@ -9,25 +9,24 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterator
 
 from classifier.commands.flow import FORM, Flow, first_packet, parse_flow
+from classifier.commands.table import paragraph
 from classifier.config import load_policy
 from classifier.engine.classifier import Classifier
-from classifier.engine.decision import Decision
 from classifier.policy import Policy
 
 HELP = "say which rule, balancer and uplink a flow would get, and why"
 
 _WHY = {
     "pinned": "the rule names this uplink",
-    "nth": "the balancer takes turns by weight; this is what the first flow gets",
-    "weighted": "the balancer draws by weight, another --seed otherwise",
-    "hash": "the balancer hashes the address, another --seed otherwise",
+    "nth": "weighted round robin; this is what the first flow gets",
+    "weighted": "a random draw by weight; another --seed may draw another uplink",
+    "hash": "a hash of the sticky key; another --seed may give another uplink",
     "fallback": "no uplink of the balancer can take the flow",
     "drop": "the flow is dropped",
     "direct": "left to the main routing table",
-    "malformed": "the packet makes no sense and is left alone",
+    "malformed": "the packet cannot be parsed and is left alone",
 }
 
 
@@ -40,10 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     policy = load_policy(options.file)
     flow = parse_flow(options.flow)
-    # Without a seed the same question shall still get the same answer.
-    classifier = Classifier(policy, seed=options.seed or 0)
-    decision = classifier.classify(first_packet(flow), 0.0, flow.in_interface, flow.user)
-    explanation = _explain(policy, flow, decision)
+    explanation = _not_classified(policy, flow) or _classified(policy, flow, options.seed or 0)
     if options.json:
         print(json.dumps(dataclasses.asdict(explanation), indent=2))
     else:
@@ -66,10 +62,36 @@ class Explanation:
     notes: tuple[str, ...]
 
 
-def _explain(policy: Policy, flow: Flow, decision: Decision) -> Explanation:
+def _not_classified(policy: Policy, flow: Flow) -> Explanation | None:
+    """The explanation of a flow that never reaches the classifier; None for any other."""
+    mark = 0
+    if flow.in_interface is None:
+        if policy.gateway.local:
+            return None
+        why = "locally originated flows are not classified, because gateway.local is false"
+    elif uplink := next((u for u in policy.uplinks if u.interface == flow.in_interface), None):
+        mark = policy.mark(uplink)
+        why = (
+            f'a flow that comes in on uplink "{uplink.name}" is not classified; the kernel gives it'
+            " the mark of that uplink, so that replies leave there"
+        )
+    elif flow.in_interface in policy.gateway.lan:
+        return None
+    else:
+        why = (
+            f"flows from {flow.in_interface} are not classified, because it is not in gateway.lan;"
+            " the main routing table decides"
+        )
+    return Explanation(str(flow), None, None, None, "direct", mark, why, _notes(policy, flow))
+
+
+def _classified(policy: Policy, flow: Flow, seed: int) -> Explanation:
+    """What the engine decides; the same question with the same seed gets the same answer."""
+    classifier = Classifier(policy, seed=seed)
+    decision = classifier.classify(first_packet(flow), 0.0, flow.in_interface, flow.user)
     rule = next((rule for rule in policy.rules if rule.name == decision.rule), None)
     balancer = next((b for b in policy.balancers if rule is not None and b.name == rule.use), None)
-    why = "no rule takes it, so the main routing table decides" if rule is None else ""
+    no_rule = decision.reason == "direct" and rule is None
     return Explanation(
         flow=str(flow),
         rule=decision.rule,
@@ -77,23 +99,19 @@ def _explain(policy: Policy, flow: Flow, decision: Decision) -> Explanation:
         uplink=decision.uplink,
         reason=decision.reason,
         mark=decision.mark,
-        why=why if decision.reason == "direct" and why else _WHY[decision.reason],
-        notes=tuple(_notes(policy, flow)),
+        why="no rule matches, so the main routing table decides"
+        if no_rule
+        else _WHY[decision.reason],
+        notes=_notes(policy, flow),
     )
 
 
-def _notes(policy: Policy, flow: Flow) -> Iterator[str]:
-    """What happens to such a flow before or instead of being classified."""
-    if flow.in_interface is None:
-        if not policy.gateway.local:
-            yield "the gateway's own flows are not classified, as gateway.local is false"
-        return
-    for uplink in policy.uplinks:
-        if uplink.interface == flow.in_interface:
-            yield f'a flow that comes in on uplink "{uplink.name}" gets its mark unasked'
-            return
-    if flow.in_interface not in policy.gateway.lan:
-        yield f"flows from {flow.in_interface} are not classified, as it is not in gateway.lan"
+def _notes(policy: Policy, flow: Flow) -> tuple[str, ...]:
+    """What somebody may have meant instead: a file does not say which addresses are the LAN's."""
+    if flow.in_interface is not None or flow.user is not None or not policy.gateway.lan:
+        return ()
+    lan = " or ".join(f'"in {interface}"' for interface in policy.gateway.lan)
+    return (f"taken as a locally originated flow; for a flow from the LAN add {lan}",)
 
 
 def _text(explanation: Explanation) -> str:
@@ -106,4 +124,4 @@ def _text(explanation: Explanation) -> str:
         ("mark", f"0x{explanation.mark:x}"),
         *(("note", note) for note in explanation.notes),
     ]
-    return "".join(f"{title:<10}{text}\n" for title, text in lines)
+    return "".join(paragraph(f"{title:<10}", text) for title, text in lines)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from collections.abc import Sequence
 
-from classifier.commands.table import WIDTH, Column, render
+from classifier.commands.table import Column, paragraph, render
+from classifier.config.advice import size_text, sticky_memory
 from classifier.config.names import dscp_name, protocol_name
 from classifier.host.state import table_of
 from classifier.policy import Balancer, Policy, PortRange, Rule, Sticky, Uplink
 
 
 def policy_data(policy: Policy) -> dict[str, object]:
-    """The effective policy as JSON values; marks and tables are numbers, durations seconds."""
+    """The effective policy as JSON values: durations in seconds, memory in bytes."""
     gateway = policy.gateway
     return {
         "gateway": dataclasses.asdict(gateway),
@@ -28,6 +28,7 @@ def policy_data(policy: Policy) -> dict[str, object]:
                 "gateway6": uplink.gateway6,
                 "weight": uplink.weight,
                 "masquerade": uplink.masquerade,
+                "onlink": uplink.onlink,
             }
             for uplink in policy.uplinks
         },
@@ -44,6 +45,7 @@ def policy_data(policy: Policy) -> dict[str, object]:
             for balancer in policy.balancers
         },
         "rules": [_rule_data(rule) for rule in policy.rules],
+        "sticky_memory": sticky_memory(policy),
         "marks": {
             "mask": gateway.mask,
             "direct": gateway.marks.direct,
@@ -53,16 +55,13 @@ def policy_data(policy: Policy) -> dict[str, object]:
 
 
 def policy_text(policy: Policy, advice: Sequence[str]) -> str:
-    """The effective policy and warnings about it, at most 100 columns wide."""
+    """The effective policy and warnings about it."""
     parts = [
         _gateway_text(policy),
         render(_UPLINK_COLUMNS, [_uplink_row(policy, uplink) for uplink in policy.uplinks]),
         render(_BALANCER_COLUMNS, [_balancer_row(balancer) for balancer in policy.balancers]),
         render(_RULE_COLUMNS, _rule_rows(policy)),
-        "".join(
-            textwrap.fill(f"warning: {sentence}", WIDTH, subsequent_indent=" " * 9) + "\n"
-            for sentence in advice
-        ),
+        "".join(paragraph("warning: ", sentence) for sentence in advice),
     ]
     if not policy.balancers:
         del parts[2]
@@ -79,6 +78,7 @@ _UPLINK_COLUMNS = (
     Column("gateway6"),
     Column("weight", right=True),
     Column("masquerade"),
+    Column("onlink"),
 )
 _BALANCER_COLUMNS = (
     Column("balancer"),
@@ -95,7 +95,7 @@ def _gateway_text(policy: Policy) -> str:
     last = queue.first + queue.count - 1
     numbers = str(queue.first) if queue.count == 1 else f"{queue.first} to {last}"
     flows = [*gateway.lan, *(["the gateway itself"] if gateway.local else [])]
-    lines = (
+    lines = [
         ("flows from", ", ".join(flows)),
         (
             "mark bits",
@@ -108,11 +108,10 @@ def _gateway_text(policy: Policy) -> str:
             "queue",
             f"{numbers}, length {queue.length}, {queue.backend}, when it is full: {queue.overload}",
         ),
-    )
-    return "".join(
-        textwrap.fill(f"{title:<12}{text}", WIDTH, subsequent_indent=" " * 12) + "\n"
-        for title, text in lines
-    )
+    ]
+    if memory := sticky_memory(policy):
+        lines.append(("memory", f"{size_text(memory)} for sticky tables"))
+    return "".join(paragraph(f"{title:<12}", text) for title, text in lines)
 
 
 def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
@@ -126,6 +125,7 @@ def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
         uplink.gateway6 or "none",
         uplink.weight,
         "yes" if uplink.masquerade else "no",
+        "yes" if uplink.onlink else "no",
     )
 
 

@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
                 broken = error
                 break
     report = captures.report()
+    if broken is not None and report.packets == 0:
+        raise broken
     if options.flows:
         for decision in report.decisions:
             print(json.dumps(asdict(decision)))
@@ -68,8 +70,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(text(report, bool(options.lan)), end="")
     if broken is not None:
-        # After what could be read has been shown.
-        sys.stdout.flush()
+        sys.stdout.flush()  # what could be read comes before the error
         raise broken
     return 0
 

@@ -5,40 +5,47 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import textwrap
 import time
 from typing import Any
 
 from classifier.commands.directories import add_directories
-from classifier.commands.table import Column, render
+from classifier.commands.table import Column, paragraph, render
+from classifier.errors import ServiceError
 from classifier.service.control import ask
 
 HELP = "show uplinks, shares, rules, queue and sticky table of the running service"
 
-_WIDTH = 100
 _CLEAR = "\x1b[H\x1b[2J"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--watch", action="store_true", help="again every second")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--watch", action="store_true", help="print again every second")
     add_directories(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    text = _status(options)  # without a service at the start there is nothing to watch
     while True:
-        figures = ask(options.runtime_dir, {"command": "status"})
-        text = json.dumps(figures) if options.json else describe(figures)
         if options.watch and not options.json and sys.stdout.isatty():
             sys.stdout.write(_CLEAR)
         print(text, flush=True)
         if not options.watch:
             return 0
         time.sleep(1)
+        try:
+            text = _status(options)
+        except ServiceError as error:  # it may be restarting
+            text = json.dumps({"error": str(error)}) if options.json else f"no answer: {error}"
+
+
+def _status(options: argparse.Namespace) -> str:
+    figures = ask(options.runtime_dir, {"command": "status"})
+    return json.dumps(figures) if options.json else describe(figures)
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """The figures as a person reads them, at most `_WIDTH` columns wide."""
+    """The figures as a person reads them."""
     queue, sticky = figures["queue"], figures["sticky"]
     uplinks = render(
         [
@@ -73,10 +80,6 @@ def describe(figures: dict[str, Any]) -> str:
         f"{queue['unclassified']} unclassified, {queue['malformed']} malformed",
         f"sticky: {sticky['entries']} of {sticky['size']} entries",
         f"up for {figures['uptime']:.0f} s",
-        *(line for warning in figures["warnings"] for line in _wrapped(f"warning: {warning}")),
+        *(paragraph("warning: ", warning).rstrip("\n") for warning in figures["warnings"]),
     ]
     return "\n".join((uplinks, rules, *lines))
-
-
-def _wrapped(sentence: str) -> list[str]:
-    return textwrap.wrap(sentence, _WIDTH, subsequent_indent="  ", break_long_words=False)

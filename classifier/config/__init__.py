@@ -1,7 +1,8 @@
 """From TOML to a `Policy`: every mistake at once, each with its line.
 
-One file per part of the configuration; `reading` walks tables and notes mistakes, `values` knows
-what single values mean, `lines` finds them in the text.
+One file per part of the configuration; `limits` refuses what is too large or too deep to parse,
+`reading` walks tables and notes mistakes, `values` knows what single values mean, `lines` finds
+them in the text.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from classifier.config.balancers import read_balancers
 from classifier.config.gateway import read_gateway, read_queue
+from classifier.config.limits import LARGEST_FILE, beyond_limits
 from classifier.config.lines import locate
 from classifier.config.reading import Report, Table, printable
 from classifier.config.rules import read_rules
@@ -33,10 +35,14 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
     """
     name = os.fspath(path)
     try:
-        data = Path(name).read_bytes()
+        with Path(name).open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(name, (Mistake(None, "", "", f"cannot be read: {reason}"),)) from None
+    if len(data) > LARGEST_FILE:
+        rule = f"is larger than {LARGEST_FILE >> 20} MiB, which no configuration is"
+        raise ConfigError(name, (Mistake(None, "", "", rule),))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -51,12 +57,11 @@ def parse_policy(text: str, path: str = "<text>") -> Policy:
 
     Raises `ConfigError` with every mistake; nothing else for any text.
     """
-    try:
-        values = _toml(text, path)
-        report = Report(locate(text))
-        policy = _read(Table(values, (), report))
-    except RecursionError:
-        raise ConfigError(path, (Mistake(None, "", "", "is nested too deeply"),)) from None
+    if mistake := beyond_limits(text):
+        raise ConfigError(path, (mistake,))
+    values = _toml(text, path)
+    report = Report(locate(text))
+    policy = _read(Table(values, (), report))
     if mistakes := report.mistakes():
         raise ConfigError(path, mistakes)
     return policy

@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from classifier.policy import Policy, Rule, Sticky
 
+STICKY_ENTRY_BYTES = 32
+"""What the engine allocates for each entry of a sticky table: two slots of 16 bytes."""
+_MUCH_MEMORY = 1 << 30
+
 
 def warnings(policy: Policy) -> tuple[str, ...]:
-    """Sentences about parts of `policy` that can have no effect."""
+    """Sentences about parts of `policy` that have no effect, or one that surprises."""
     return (
         *_unused(policy),
         *_hash_without_table(policy),
+        *_large_tables(policy),
         *_rules_in_vain(policy),
         *_unreachable(policy),
     )
+
+
+def sticky_memory(policy: Policy) -> int:
+    """Bytes that all sticky tables take, from the start on and whether they are full or not."""
+    return STICKY_ENTRY_BYTES * sum(
+        balancer.sticky.size
+        for balancer in policy.balancers
+        if balancer.sticky is not None and balancer.method != "hash"
+    )
+
+
+def size_text(size: int) -> str:
+    """Bytes as text with a unit, such as "2.0 MiB"."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"
 
 
 def _unused(policy: Policy) -> list[str]:
@@ -32,6 +54,16 @@ def _hash_without_table(policy: Policy) -> list[str]:
         for balancer in policy.balancers
         if balancer.method == "hash" and (sticky := balancer.sticky)
         if (sticky.timeout, sticky.size) != (default.timeout, default.size)
+    ]
+
+
+def _large_tables(policy: Policy) -> list[str]:
+    memory = sticky_memory(policy)
+    if memory < _MUCH_MEMORY:
+        return []
+    return [
+        f"sticky tables take {size_text(memory)} of memory at startup, "
+        f"{STICKY_ENTRY_BYTES} bytes for each entry of sticky size"
     ]
 
 

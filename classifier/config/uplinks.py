@@ -16,6 +16,8 @@ def read_uplinks(root: Table, gateway: Gateway) -> tuple[Uplink, ...]:
         _check_name(name, table)
         uplink = _read_uplink(name, len(uplinks) + 1, table)
         _check_interface(uplink, table, uplinks, gateway)
+        if uplink.onlink and "gateway" not in table and "gateway6" not in table:
+            table.wrong("onlink", "needs a gateway or gateway6")
         uplinks.append(uplink)
         table.finish()
     if not root.raw("uplinks"):
@@ -36,6 +38,7 @@ def _read_uplink(name: str, number: int, table: Table) -> Uplink:
         gateway6=table.one("gateway6", values.gateway6, None),
         weight=table.one("weight", values.integer(1, LARGEST_WEIGHT), 1),
         masquerade=table.one("masquerade", values.boolean, True),
+        onlink=table.one("onlink", values.boolean, False),
     )
 
 

@@ -216,7 +216,7 @@ def user(value: object) -> int:
 
 def mask(value: object) -> int:
     number = _integer(value)
-    rule = "must be one run of 3 or more bits within 32 bits, such as 0x3f00"
+    rule = "must be at least 3 contiguous bits within 32 bits, such as 0x3f00"
     if number is None or not 0 < number < 2**32:
         raise WrongValueError(rule)
     lowest = number & -number

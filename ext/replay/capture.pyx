@@ -99,7 +99,7 @@ cdef class CaptureReader:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise CaptureError(f"{path}: packet 1, byte 0: {reason}") from None
+            raise CaptureError(f"{path}: {reason}") from None
         self.owned = True
 
     def __dealloc__(self):
@@ -135,6 +135,8 @@ cdef class CaptureReader:
     def failure(self):
         """Why reading ended, as an error to raise."""
         reason = os.strerror(self.os_error) if self.os_error else self.reason.decode()
+        if self.os_error and self.failed_at == 0:  # a folder, say: no byte of it is wrong
+            return CaptureError(f"{self.path}: {reason}")
         return CaptureError(
             f"{self.path}: packet {self.packets_read + 1}, byte {self.failed_at}: {reason}"
         )
@@ -232,6 +234,10 @@ cdef class CaptureReader:
         self.swap = not _pcap_magic(magic)
         magic = load32(head, self.swap)
         if not _pcap_magic(magic):
+            if head[0] == 0x1F and head[1] == 0x8B:
+                return self._fail(
+                    0, "not a capture file (gzip: zcat F | nfq-classifier replay G -)"
+                )
             snprintf(
                 self.reason, sizeof(self.reason),
                 "not a capture file: it begins with %02x %02x %02x %02x, which is neither pcap nor "

@@ -75,8 +75,12 @@ def test_a_file_cut_at_any_byte_is_read_up_to_there(write, pieces):
 
 
 def test_an_empty_file_and_a_missing_one_and_a_folder_are_errors(write, tmp_path):
-    for path in (write(b""), str(tmp_path / "none"), str(tmp_path)):
-        with pytest.raises(CaptureError, match=re.escape(f"{path}: packet 1, byte 0: ")):
+    for path, reason in (
+        (write(b""), "packet 1, byte 0: the file is empty"),
+        (str(tmp_path / "none"), "No such file or directory"),
+        (str(tmp_path), "Is a directory"),
+    ):
+        with pytest.raises(CaptureError, match=f"^{re.escape(f'{path}: {reason}')}$"):
             CaptureReader(path).take()
 
 

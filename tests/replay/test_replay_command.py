@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -154,11 +155,32 @@ def test_a_wrong_option_is_wrong_usage(policy_file, capture, arguments):
     assert done.stdout == b""
 
 
-def test_no_capture_is_wrong_usage_and_no_such_capture_a_failure(policy_file):
+def test_no_capture_is_wrong_usage(policy_file):
     assert nfq_classifier(policy_file).returncode == 2
-    done = nfq_classifier(policy_file, "/nonexistent.pcap")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--flows",)], ids=["text", "json", "flows"])
+def test_a_capture_that_cannot_be_read_at_all_gets_no_table(policy_file, tmp_path, options):
+    zipped = tmp_path / "capture.pcap.gz"
+    zipped.write_bytes(gzip.compress(pcap([])))
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    for path, reason in (
+        ("/nonexistent.pcap", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (zipped, "packet 1, byte 0: not a capture file (gzip: zcat F | nfq-classifier replay G -)"),
+        (empty, "packet 1, byte 0: the file is empty"),
+    ):
+        done = nfq_classifier(policy_file, path, *options)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.decode() == f"nfq-classifier: {path}: {reason}\n"
+
+
+def test_what_came_before_a_capture_that_is_not_there_is_still_shown(policy_file, capture):
+    done = nfq_classifier(policy_file, capture, "/nonexistent.pcap", "--json")
     assert done.returncode == 1
-    assert b"/nonexistent.pcap: packet 1, byte 0: No such file" in done.stderr
+    assert json.loads(done.stdout)["packets"] == 7
+    assert done.stderr == b"nfq-classifier: /nonexistent.pcap: No such file or directory\n"
 
 
 def test_nothing_is_loaded_that_a_laptop_may_lack(policy_file, capture):

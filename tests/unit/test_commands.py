@@ -23,6 +23,7 @@ interface = "eth0"
 gateway = "192.168.1.254"
 gateway6 = "auto"
 weight = 2
+onlink = true
 [uplinks.wifi1]
 interface = "eth1"
 masquerade = false
@@ -67,10 +68,11 @@ mark bits   0x3f00 (direct 0x3f00, unclassified 0x3e00)
 firewall    auto
 helpers     ftp
 queue       0, length 8192, native, when it is full: accept
+memory      2.0 MiB for sticky tables
 
-uplink  id   mark  table  interface  gateway        gateway6  weight  masquerade
-wired    1  0x100  20801  eth0       192.168.1.254  auto           2  yes
-wifi1    2  0x200  20802  eth1       none           none           1  no
+uplink  id   mark  table  interface  gateway        gateway6  weight  masquerade  onlink
+wired    1  0x100  20801  eth0       192.168.1.254  auto           2  yes         yes
+wifi1    2  0x200  20802  eth1       none           none           1  no          no
 
 balancer  method  shares                    sticky                                    fallback
 all       nth     wired 66.7%, wifi1 33.3%  by local for 4h, IPv4 /24, at most 65536  direct
@@ -101,7 +103,10 @@ def test_check_as_json_says_everything_that_is_in_effect(good: str) -> None:
         "gateway6": None,
         "weight": 1,
         "masquerade": False,
+        "onlink": False,
     }
+    assert said["uplinks"]["wired"]["onlink"] is True
+    assert said["sticky_memory"] == 65536 * 32
     assert said["balancers"]["all"]["uplinks"]["wired"] == {"weight": 2, "share": 2 / 3}
     assert said["balancers"]["all"]["sticky"]["timeout"] == 14400.0
     assert said["rules"][0]["protocol"] == [6, 17]
@@ -147,6 +152,22 @@ def test_wrong_usage_is_explained_and_exits_2(
     assert captured.out == ""
     assert says in captured.err
     assert all(line.startswith("nfq-classifier: ") for line in captured.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "page"),
+    [
+        (["check", "x", "y"], "nfq-classifier check --help"),
+        (["check", "x", "--jsn"], "nfq-classifier check --help"),
+        (["replay", "x"], "nfq-classifier replay --help"),
+        (["chekc"], "nfq-classifier --help"),
+    ],
+)
+def test_wrong_usage_points_to_the_help_of_the_command(
+    arguments: list[str], page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"nfq-classifier: see {page}"
 
 
 def test_every_command_takes_a_seed(good: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,6 @@ from classifier.engine.classifier import Classifier
 CONFIG = """
 [gateway]
 lan = ["lan0"]
-local = false
 [uplinks.wired]
 interface = "eth0"
 gateway6 = "auto"
@@ -118,19 +117,45 @@ def test_the_words_for_people(config: str, capsys: pytest.CaptureFixture[str]) -
     )
 
 
-def test_a_flow_that_never_reaches_the_classifier_is_said_to_be_so(
+@pytest.mark.parametrize(
+    ("incoming", "local", "mark", "why"),
+    [
+        (" in eth1", "true", 0x200, 'comes in on uplink "wifi" is not classified'),
+        (" in br7", "true", 0, "not classified, because it is not in gateway.lan"),
+        ("", "false", 0, "not classified, because gateway.local is false"),
+        (" user root", "false", 0, "not classified, because gateway.local is false"),
+    ],
+)
+def test_a_flow_that_never_reaches_the_classifier_gets_no_uplink(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    incoming: str,
+    local: str,
+    mark: int,
+    why: str,
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(CONFIG.replace('["lan0"]', f'["lan0"]\nlocal = {local}'))
+    said = explained(str(file), f"tcp 192.0.2.1:4 > 192.0.2.2:443{incoming}", capsys)
+    assert (said["rule"], said["balancer"], said["uplink"]) == (None, None, None)
+    assert (said["reason"], said["mark"]) == ("direct", mark)
+    assert why in said["why"]
+    assert main(["explain", str(file), f"tcp 192.0.2.1:4 > 192.0.2.2:443{incoming}"]) == 0
+    text = capsys.readouterr().out
+    assert "uplink    none\n" in text
+    assert why in " ".join(text.split())
+
+
+def test_a_flow_without_an_interface_is_said_to_be_taken_as_locally_originated(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flow = "tcp 192.0.2.1:4 > 192.0.2.2:443"
-    notes = [
-        explained(config, flow + more, capsys)["notes"] for more in (" in eth1", " in br7", "")
+    flow = "tcp 192.168.1.5:4 > 192.0.2.2:443"
+    assert explained(config, flow, capsys)["notes"] == [
+        'taken as a locally originated flow; for a flow from the LAN add "in lan0"'
     ]
-    assert notes == [
-        ['a flow that comes in on uplink "wifi" gets its mark unasked'],
-        ["flows from br7 are not classified, as it is not in gateway.lan"],
-        ["the gateway's own flows are not classified, as gateway.local is false"],
-    ]
-    assert explained(config, flow + " in lan0", capsys)["notes"] == []
+    assert explained(config, flow, capsys)["uplink"] == "wired"
+    for more in (" in lan0", " user root"):
+        assert explained(config, flow + more, capsys)["notes"] == []
 
 
 def test_the_seed_decides_a_hash_and_the_same_seed_decides_alike(

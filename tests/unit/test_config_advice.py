@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from classifier.config import parse_policy
-from classifier.config.advice import warnings
+from classifier.config.advice import sticky_memory, warnings
 
 UPLINKS = """
 [uplinks.a]
@@ -59,6 +62,44 @@ def test_a_timeout_beside_a_hash_is_warned_of() -> None:
     for table in ('{ by = "local", timeout = "1h" }', "{ size = 5 }"):
         (said,) = advice(text.format(table) + rule)
         assert 'balancer "x": a hash has no table' in said
+
+
+STICKY = (
+    '[balancers.{0}]\nuplinks = ["a", "b"]\nsticky = {{ size = {1} }}\n[[rules]]\nuse = "{0}"\n'
+)
+
+
+def test_sticky_tables_of_a_gigabyte_are_warned_of() -> None:
+    policy = [STICKY.format(f"x{i}", 16_777_216) + "to_ports = 80\n" for i in range(2)]
+    assert advice(policy[0]) == ()
+    assert advice("".join(policy)) == (
+        "sticky tables take 1.0 GiB of memory at startup, 32 bytes for each entry of sticky size",
+    )
+
+
+def test_the_memory_that_is_told_is_what_the_engine_takes() -> None:
+    policy = parse_policy(STICKY.format("x", 4_000_000) + UPLINKS)
+    program = (
+        "import sys\nfrom resource import getpagesize\n"
+        "from pathlib import Path\n"
+        "from classifier.config import parse_policy\n"
+        "from classifier.engine.engine import Engine\n"
+        "resident = lambda: int(Path('/proc/self/statm').read_text().split()[1]) * getpagesize()\n"
+        "small, large = (parse_policy(text) for text in sys.argv[1:])\n"
+        "one = Engine(small, 1); before = resident()\n"
+        "two = Engine(small, 1); between = resident()\n"
+        "three = Engine(large, 1); print(resident() - between - (between - before))\n"
+    )
+    texts = [STICKY.format("x", size) + UPLINKS for size in (1, 4_000_000)]
+    command = [sys.executable, "-c", program, *texts]
+    taken = int(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    assert sticky_memory(policy) == 128_000_000
+    assert abs(taken - sticky_memory(policy)) < 4 << 20  # huge pages are rounded up
+
+
+def test_a_hash_takes_no_memory_for_entries() -> None:
+    text = STICKY.format("x", 4_000_000).replace("uplinks", 'method = "hash"\nuplinks')
+    assert sticky_memory(parse_policy(text + UPLINKS)) == 0
 
 
 def test_rules_that_no_flow_can_match_are_warned_of() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -50,14 +51,14 @@ CASES = {
     "nothing to classify": (
         "[gateway]\nlocal = false", 2, "gateway.local", "false", "no flow would be classified",
     ),
-    "mask with a hole": ("[gateway]\nmask = 0x3d00", 2, "gateway.mask", "0x3d00", "one run"),
-    "mask of two bits": ("[gateway]\nmask = 0x300", 2, "gateway.mask", "0x300", "3 or more bits"),
-    "mask zero": ("[gateway]\nmask = 0", 2, "gateway.mask", "0", "3 or more bits"),
+    "mask with a hole": ("[gateway]\nmask = 0x3d00", 2, "gateway.mask", "0x3d00", "contiguous"),
+    "mask of two bits": ("[gateway]\nmask = 0x300", 2, "gateway.mask", "0x300", "at least 3"),
+    "mask zero": ("[gateway]\nmask = 0", 2, "gateway.mask", "0", "at least 3 contiguous bits"),
     "mask beyond 32 bits": (
         "[gateway]\nmask = 0x700000000", 2, "gateway.mask", "0x700000000", "within 32 bits",
     ),
     "mask as text": ('[gateway]\nmask = "0x3f00"', 2, "gateway.mask", '"0x3f00"', "0x3f00"),
-    "mask true": ("[gateway]\nmask = true", 2, "gateway.mask", "true", "3 or more bits"),
+    "mask true": ("[gateway]\nmask = true", 2, "gateway.mask", "true", "at least 3"),
     "nftables": (
         '[gateway]\nfirewall = "nftables"', 2, "gateway.firewall", '"nftables"', "not built yet",
     ),
@@ -134,6 +135,14 @@ CASES = {
     "masquerade as text": (
         '[uplinks.c]\ninterface = "x"\nmasquerade = "yes"',
         3, "uplinks.c.masquerade", '"yes"', "true or false",
+    ),
+    "onlink as a number": (
+        '[uplinks.c]\ninterface = "x"\ngateway = "192.0.2.1"\nonlink = 1',
+        4, "uplinks.c.onlink", "1", "true or false",
+    ),
+    "onlink without a gateway": (
+        '[uplinks.c]\ninterface = "x"\nonlink = true',
+        3, "uplinks.c.onlink", "true", "needs a gateway",
     ),
     "balancer called as an uplink": (
         '[balancers.a]\nuplinks = ["b"]', 1, "balancers.a", "", "share their names",
@@ -369,7 +378,13 @@ def test_a_configuration_without_uplinks_is_refused(text: str) -> None:
         ("[queue]\nfirst = 0\nfirst = 1\n", 3, "Cannot overwrite a value"),
         ("a = 1\n[b]\n[b]\n", 3, "Cannot declare"),
         ("a = " + "1" * 5000, None, "far too long"),
-        ("a = " + "[" * 100_000, None, "nested too deeply"),
+        ("a = 1\nb = " + "[" * 100_000, 2, "nested too deeply: at most 16"),
+        ("a = 1\nb = " + "{c = " * 100_000, 2, "nested too deeply: at most 16"),
+        ("b = " + "[" * 300 + "]" * 300, 1, "nested too deeply: at most 16"),
+        ("# 1\n[b]\n" + ".".join("a" * 20_000) + " = 1", 3, "not have more than 16 parts"),
+        ("[" + ".".join("a" * 20_000) + "]", 1, "not have more than 16 parts"),
+        ("a = { b = 1,\t" + " . ".join("a" * 17) + " = 1 }", 1, "not have more than 16 parts"),
+        ("a = '" + "." * 100 + "\n" + "." * 100, 2, "not TOML"),
     ],
 )
 def test_text_that_is_not_toml_is_one_mistake_with_its_line(
@@ -378,6 +393,42 @@ def test_text_that_is_not_toml_is_one_mistake_with_its_line(
     (mistake,) = mistakes(text)
     assert mistake.line == line
     assert rule in mistake.rule
+
+
+def test_a_long_key_is_refused_before_it_costs_time() -> None:
+    start = time.process_time()
+    (mistake,) = mistakes(".".join("a" * 2_000_000) + " = 1")
+    assert mistake.line == 1
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("opening", ['"""', "'''", '"""\\', "'", '"', "[\n"])
+def test_no_text_makes_the_check_for_depth_slow(opening: str) -> None:
+    start = time.process_time()
+    mistakes(opening * (1_000_000 // len(opening)))
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("quoted", ['"{}"', "'{}'", '"""{}"""', "'''{}'''", '"\\"{}"', '"# {}"'])
+def test_dots_and_brackets_in_strings_and_comments_are_no_depth(quoted: str) -> None:
+    many = "." * 20 + "[{" * 10
+    policy = parse_policy(f'[[rules]]\nname = {quoted.format(many)}\nuse = "a" # {many}\n{UPLINKS}')
+    assert many in policy.rules[0].name
+
+
+def test_the_deepest_that_is_allowed_is_read() -> None:
+    nested = "a." * 15 + "b = " + "[" * 16 + "]" * 16
+    assert [m.rule for m in mistakes(nested + UPLINKS)] == ["unknown key"]
+
+
+def test_a_file_of_absurd_size_is_refused_and_read_no_further(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_bytes(b"#" * (4 << 20) + b"\n")
+    for path in (file, Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="larger than 4 MiB"):
+            load_policy(path)
+    file.write_bytes(UPLINKS.encode() + b"#" * ((4 << 20) - len(UPLINKS)))
+    assert len(load_policy(file).uplinks) == 2
 
 
 def test_a_file_that_is_not_utf8_is_named_with_the_line(tmp_path: Path) -> None:

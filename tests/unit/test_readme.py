@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from classifier.commands import COMMANDS, main, parser
-from classifier.commands.flow import first_packet, parse_flow
 from classifier.config import parse_policy
 from classifier.config.advice import warnings
 
@@ -20,7 +20,6 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 README = PAGES[0].read_text()
 TARGETS = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-FLOW = "tcp 192.168.2.5:40000 > 203.0.113.9:443 in eth2"
 CHANGES_NOTHING = ("check", "explain", "replay")
 
 
@@ -45,15 +44,11 @@ SHOWN = sorted(set(commands()))
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, capture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the README speaks of."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gateway.toml").write_text(blocks("toml")[0])
-    packet = first_packet(parse_flow(FLOW))
-    # pcap of raw IP packets (link type 101), one packet at second 1
-    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
-    record = struct.pack("<IIII", 1, 0, len(packet), len(packet))
-    (tmp_path / "capture.pcap").write_bytes(head + record + packet)
+    assert capture == tmp_path / "capture.pcap"
     return tmp_path
 
 
@@ -91,10 +86,14 @@ def test_a_command_of_the_readme_that_changes_nothing_does_what_it_says(
     assert "wired" in said.out and "everything" in said.out
 
 
-def test_the_python_of_the_readme_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_of_the_readme_runs_as_it_stands(folder: Path) -> None:
     (program,) = blocks("python")
-    exec(program, {"packet": first_packet(parse_flow(FLOW))})
-    assert capsys.readouterr().out == "wired everything nth 256\n1 1.0\n"
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "wired everything nth 256\n1 1.0\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
