@@ -215,4 +215,4 @@ def test_without_pyftpdlib_only_ftp_is_refused_and_why(
     gateway = lab(configuration({"wired": 1, "wifi": 1}), service=False)
     assert "pyftpdlib is not installed" in (ftp.missing() or "")
     with pytest.raises(LabError, match="pyftpdlib is not installed"):
-        gateway.visit_ftp("198.18.0.1", passive=True)
+        gateway.ftp_transfer("198.18.0.1", passive=True)
