@@ -32,7 +32,7 @@ class Feature:
     option: str
     """The kernel configuration that brings it."""
     commands: tuple[tuple[str, ...], ...]
-    """All succeed, in one new namespace, where the feature exists."""
+    """All succeed, in one new namespace, where the feature exists; none for namespaces alone."""
 
 
 def _iptables(program: str, table: str, *rule: str) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def _nft_rule(rule: str) -> tuple[tuple[str, ...], ...]:
     )
 
 
-NAMESPACES = Feature("network namespaces for this user", "CONFIG_NET_NS, CONFIG_USER_NS", ())
+NAMESPACES = Feature("network namespaces", "CONFIG_NET_NS", ())
 VETH = Feature("veth interfaces", "CONFIG_VETH", (("ip", "link", "add", "veth1", "type", "veth"),))
 POLICY_ROUTING = Feature(
     "policy routing",
@@ -118,6 +118,8 @@ def problem(feature: Feature) -> str | None:
                     return f"{absent}, needed for {feature.name}"
                 namespace.run(command)
     except LabError as error:
+        if not feature.commands:
+            return _no_namespaces(str(error))
         kernel = platform.release()
         return f"this kernel ({kernel}) lacks {feature.name} ({feature.option}): {error}"
     return None
@@ -169,10 +171,14 @@ def require_user_namespaces() -> None:
     _require_programs("unshare", "mount", "ip")
     tried = subprocess.run(own_namespaces(["true"]), capture_output=True, text=True)
     if tried.returncode != 0:
-        who = "chroot, or a container without rights?"
-        if os.geteuid() != 0:
-            who += " user namespaces: CONFIG_USER_NS, kernel.unprivileged_userns_clone"
-        raise MissingFeatureError(f"cannot make namespaces here ({who}): {tried.stderr.strip()}")
+        raise MissingFeatureError(_no_namespaces(tried.stderr.strip()))
+
+
+def _no_namespaces(said: str) -> str:
+    why = "chroot, or a container without rights?"
+    if os.geteuid() != 0:
+        why += " Users need CONFIG_USER_NS, kernel.unprivileged_userns_clone"
+    return f"cannot make namespaces here ({why}): {said}"
 
 
 def missing_helper_modules(helpers: Iterable[str]) -> list[str]:
