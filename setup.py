@@ -2,9 +2,15 @@
 
 CLASSIFIER_SANITIZE=1 builds them with AddressSanitizer and UndefinedBehaviorSanitizer, without
 optimisation that would hide a report (see `make asan`).
+
+A build by another user than the checkout's owner (`sudo pip install .`), or where an earlier one
+left folders that cannot be written to, takes place in a temporary folder and leaves nothing here.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -34,10 +40,29 @@ def extension(source: Path) -> Extension:
     )
 
 
+def temporary_folder() -> str | None:
+    """Where to build instead of in the checkout; None when that is the place."""
+    here = Path()
+    folders = [here, *here.glob("build"), *here.glob("build/*"), *here.glob("*.egg-info")]
+    if here.stat().st_uid == os.geteuid() and all(os.access(f, os.W_OK) for f in folders):
+        return None
+    folder = tempfile.mkdtemp(prefix="nfq-classifier-build-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+TEMPORARY = temporary_folder()
+BUILD = TEMPORARY or "build"
+
 setup(
+    options={
+        "build": {"build_base": BUILD},
+        "bdist_wheel": {"bdist_dir": f"{BUILD}/wheel"},
+        **({"egg_info": {"egg_base": TEMPORARY}} if TEMPORARY else {}),
+    },
     ext_modules=cythonize(
         [extension(source) for source in sorted(Path("ext").rglob("*.pyx"))],
-        build_dir="build/sanitized" if SANITIZE else "build/cython",
+        build_dir=f"{BUILD}/sanitized" if SANITIZE else f"{BUILD}/cython",
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,
@@ -46,5 +71,5 @@ setup(
             "initializedcheck": False,
             "freethreading_compatible": False,
         },
-    )
+    ),
 )

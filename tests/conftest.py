@@ -4,6 +4,7 @@ Without root, pytest is executed once more as root of a user namespace of its ow
 and mount namespace), where the kernel allows that. A test marked `gateway` is skipped, with the
 probe's words, where the kernel lacks what a virtual gateway needs; with CLASSIFIER_REQUIRE_KERNEL=1
 it fails instead, so that a machine that should run these tests cannot pass by skipping them.
+The last line of a run says how many were skipped, and why.
 """
 
 from __future__ import annotations
@@ -13,25 +14,28 @@ import sys
 
 import pytest
 
-from classifier.lab import probe
+from classifier.lab import features, programs
 
+_skipped: list[str] = []
+"""Why, for each gateway test that was skipped because of the kernel."""
 _REEXECUTED = "CLASSIFIER_TESTS_IN_USER_NAMESPACE"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
+    os.environ["PATH"] = programs.search_path()
     if os.geteuid() == 0 or os.environ.get(_REEXECUTED) or config.option.collectonly:
         return
     try:
-        probe.require_user_namespaces()
-    except probe.MissingFeatureError:
+        features.require_user_namespaces()
+    except features.MissingFeatureError:
         return  # the tests that need no rights still run; the others say what is missing
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.stop_global_capturing()
     os.environ[_REEXECUTED] = "1"
     again = [sys.executable, "-m", "pytest", *config.invocation_params.args]
-    command = probe.own_namespaces(again)
+    command = features.own_namespaces(again)
     os.execvp(command[0], command)
 
 
@@ -39,8 +43,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gateway") is None:
         return
     try:
-        probe.require_gateway()
-    except probe.MissingFeatureError as missing:
+        features.require_gateway()
+    except features.MissingFeatureError as missing:
         if os.environ.get("CLASSIFIER_REQUIRE_KERNEL") == "1":
             pytest.fail(f"CLASSIFIER_REQUIRE_KERNEL=1, but: {missing}", pytrace=False)
+        _skipped.append(str(missing))
         pytest.skip(str(missing))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # Here, and not in the terminal summary, behind which pytest prints its own last line.
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if _skipped and terminal is not None:
+        reason = _skipped[0].splitlines()[0]
+        terminal.write_line(f"{len(_skipped)} gateway tests were SKIPPED: {reason}")

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from classifier.config import values
-from classifier.config.names import PORT_PROTOCOLS, dscp_name, protocol_name
+from classifier.config.names import (
+    IPV6_EXTENSION_HEADERS,
+    PORT_PROTOCOLS,
+    dscp_name,
+    protocol_name,
+)
 from classifier.config.reading import Parse, T, WrongValueError, printable
 from classifier.errors import UsageError
 
@@ -19,9 +24,6 @@ _ENDPOINT = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 _TCP, _UDP, _DCCP, _SCTP, _UDPLITE = 6, 17, 33, 132, 136
 _ECHO_REQUEST = {1: 8, 58: 128}
 _HOPS = 64
-# RFC 8200 and the IANA registry of extension headers: hop-by-hop, routing, fragment, AH,
-# destination options, mobility, HIP, Shim6.
-_EXTENSION_HEADERS = frozenset({0, 43, 44, 51, 60, 135, 139, 140})
 _SYN = 0x02
 
 Address = IPv4Address | IPv6Address
@@ -71,7 +73,7 @@ def _parse_flow(words: list[str]) -> Flow:
     destination, dport = _endpoint(words[3])
     if source.version != destination.version:
         raise WrongValueError("the addresses are of two families")
-    if source.version == 6 and protocol in _EXTENSION_HEADERS:
+    if source.version == 6 and protocol in IPV6_EXTENSION_HEADERS:
         raise WrongValueError(f"{words[0]} is an extension header of IPv6, not a protocol")
     if protocol in PORT_PROTOCOLS and (sport is None or dport is None):
         raise WrongValueError(f"{words[0]} needs both ports")

@@ -13,18 +13,19 @@ from pathlib import Path
 from classifier.commands.table import Column, render
 from classifier.config import parse_policy
 from classifier.errors import ConfigError, LabError, Mistake
-from classifier.lab import probe
-from classifier.lab.exhibition import Progress, exhibit
-from classifier.lab.howto import CONFIG
-from classifier.lab.outcome import Outcome, Sent
+from classifier.lab import features, python
+from classifier.lab.demonstration import CONFIG
+from classifier.lab.report import Report, Sent
+from classifier.lab.run import Progress
+from classifier.lab.run import run as run_lab
 
 HELP = "run a virtual gateway in network namespaces, send flows through it, report their shares"
 
 _FLOWS = 3000
-_WIDE = 4
-"""Most places that a line of the report holds as columns."""
+_COLUMNS = 4
+"""Most uplinks that a line of the report holds as columns."""
 _MOST_FLOWS = 30000
-_INSIDE = "NFQ_CLASSIFIER_LAB_CONFIG"
+_CONFIG_VARIABLE = "NFQ_CLASSIFIER_LAB_CONFIG"
 """Set in the process that has its own namespaces: the descriptor that holds the configuration."""
 _DIRECTORY = Path("/run/nfq-classifier-lab")
 """On a file system of the lab's own mount namespace, so it vanishes with it."""
@@ -41,18 +42,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if _INSIDE not in os.environ:
-        _enclose(options)
+    if _CONFIG_VARIABLE not in os.environ:
+        _run_in_own_namespaces(options)
     config = _configuration(options)
     seed = 1 if options.seed is None else options.seed
-    howto = options.file is None
     with _progress() as progress:
-        outcome = exhibit(config, _DIRECTORY, options.flows, seed, howto=howto, progress=progress)
+        report = run_lab(
+            config, _DIRECTORY, options.flows, seed,
+            demonstration=options.file is None, progress=progress,
+        )  # fmt: skip
     if options.json:
-        print(json.dumps(outcome.data(), indent=2))
+        print(json.dumps(report.data(), indent=2))
     else:
-        print(_text(outcome, options.file or "the gateway of the 2005 how-to"), end="")
-    return 0 if outcome.held else 1
+        print(_text(report, options.file or "the gateway of the 2005 how-to"), end="")
+    return 0 if report.held else 1
 
 
 def _flows(text: str) -> int:
@@ -61,7 +64,7 @@ def _flows(text: str) -> int:
     return int(text)
 
 
-def _enclose(options: argparse.Namespace) -> None:
+def _run_in_own_namespaces(options: argparse.Namespace) -> None:
     """Become the same command in namespaces of its own, where nothing of the host is in reach.
 
     The configuration goes along in memory, for /run is another place there.
@@ -74,15 +77,15 @@ def _enclose(options: argparse.Namespace) -> None:
         raise ConfigError(str(path), (mistake,)) from None
     if options.file is not None:
         parse_policy(text.decode("utf-8-sig", errors="replace"), options.file)
-    probe.require_user_namespaces()
+    features.require_user_namespaces()
     descriptor = os.memfd_create("configuration", 0)
     os.write(descriptor, text)
-    os.environ[_INSIDE] = str(descriptor)
-    again = [sys.executable, "-m", "classifier", "lab", "--flows", str(options.flows)]
+    os.environ[_CONFIG_VARIABLE] = str(descriptor)
+    again = python.module("classifier", "lab", "--flows", str(options.flows))
     again += ["--json"] if options.json else []
     again += ["--seed", str(options.seed)] if options.seed is not None else []
     again += ["--", options.file] if options.file is not None else []
-    command = probe.own_namespaces(again)
+    command = features.own_namespaces(again)
     sys.stdout.flush()
     os.execvp(command[0], command)
 
@@ -90,12 +93,12 @@ def _enclose(options: argparse.Namespace) -> None:
 def _configuration(options: argparse.Namespace) -> Path:
     """The configuration as a file of the lab's own."""
     try:
-        descriptor = int(os.environ.pop(_INSIDE))
+        descriptor = int(os.environ.pop(_CONFIG_VARIABLE))
         os.lseek(descriptor, 0, os.SEEK_SET)
         with os.fdopen(descriptor, "rb") as memory:
             text = memory.read()
     except (ValueError, OSError) as error:
-        raise LabError(f"{_INSIDE} is for the lab's own use: {error}") from error
+        raise LabError(f"{_CONFIG_VARIABLE} is for the lab's own use: {error}") from error
     _DIRECTORY.mkdir()
     config = _DIRECTORY / (Path(options.file).name if options.file else CONFIG.name)
     config.write_bytes(text)
@@ -113,28 +116,29 @@ def _progress() -> Iterator[Progress]:
         yield status.update
 
 
-def _text(outcome: Outcome, title: str) -> str:
-    named = [name for sent in outcome.sent for name in (*sent.wanted, *sent.got)]
-    places = list(dict.fromkeys([*outcome.uplinks, *named]))
-    table = _wide(outcome.sent, places) if len(places) <= _WIDE else _long(outcome.sent, places)
+def _text(report: Report, title: str) -> str:
+    named = [name for sent in report.sent for name in (*sent.wanted, *sent.got)]
+    uplinks = list(dict.fromkeys([*report.uplinks, *named]))
+    tabulate = _by_columns if len(uplinks) <= _COLUMNS else _by_lines
     promises = [
         ({True: "yes", False: "NO", None: "-"}[promise.held], promise.text, promise.found)
-        for promise in outcome.promises
+        for promise in report.promises
     ]
     return (
-        f"{title}: {sum(sent.flows for sent in outcome.sent)} flows in {outcome.seconds:.1f} s\n\n"
-        + table
+        "".join(f"warning: {text}\n" for text in report.warnings)
+        + f"{title}: {sum(sent.flows for sent in report.sent)} flows in {report.seconds:.1f} s\n\n"
+        + tabulate(report.sent, uplinks)
         + "\n"
         + render([Column("held"), Column("promise"), Column("found")], promises)
     )
 
 
-def _wide(kinds: Sequence[Sent], places: Sequence[str]) -> str:
-    """One row for each kind of flow, with what it got of what was wanted in each place."""
+def _by_columns(kinds: Sequence[Sent], uplinks: Sequence[str]) -> str:
+    """One row for each kind of flow, with what it got of what was wanted of each uplink."""
     columns = [Column("got of wanted"), Column("flows", right=True)]
-    columns += [Column(name, right=True) for name in (*places, "lost")]
+    columns += [Column(name, right=True) for name in (*uplinks, "lost")]
     rows = [
-        (sent.what, sent.flows, *(_share(sent, name) for name in places), sent.lost)
+        (sent.what, sent.flows, *(_share(sent, name) for name in uplinks), sent.lost)
         for sent in kinds
     ]
     return render(columns, rows)
@@ -145,13 +149,13 @@ def _share(sent: Sent, name: str) -> str:
     return f"{got} of {wanted:.0f}" if wanted or got else ""
 
 
-def _long(kinds: Sequence[Sent], places: Sequence[str]) -> str:
-    """One row for each kind of flow and place, where there are too many places for columns."""
+def _by_lines(kinds: Sequence[Sent], uplinks: Sequence[str]) -> str:
+    """One row for each kind of flow and uplink, where there are too many uplinks for columns."""
     columns = [Column("flows of"), Column("went by")]
     columns += [Column(name, right=True) for name in ("wanted", "got", "share")]
     rows: list[tuple[object, ...]] = []
     for sent in kinds:
-        counts = [(name, sent.wanted.get(name, 0), sent.got.get(name, 0)) for name in places]
+        counts = [(name, sent.wanted.get(name, 0), sent.got.get(name, 0)) for name in uplinks]
         if sent.lost:
             counts.append(("(lost)", 0, sent.lost))
         used = [count for count in counts if count[1] or count[2]]

@@ -35,6 +35,11 @@ PROTOCOL_NAMES = {
 PORT_PROTOCOLS = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
 """The protocols whose packets carry ports, and so the only ones that port matches fit."""
 
+IPV6_FRAGMENT = 44
+# RFC 8200 and the IANA registry of extension headers: hop-by-hop, routing, fragment, AH,
+# destination options, mobility, HIP, Shim6.
+IPV6_EXTENSION_HEADERS = frozenset({0, 43, IPV6_FRAGMENT, 51, 60, 135, 139, 140})
+
 # RFC 2474 (class selectors), 2597 (assured), 3246 (expedited), 5865 (voice-admit), 8622 (le).
 DSCP_NAMES = {
     **{f"cs{number}": number << 3 for number in range(8)},

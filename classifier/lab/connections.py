@@ -16,10 +16,10 @@ _FIELD = re.compile(r"(\w+)=(\S+)")
 _PROTOCOL = re.compile(r"^\s*(?:\[NEW\]\s+)?\S+\s+(\d+)\s")
 _NETFILTER = "12"
 """NETLINK_NETFILTER of <linux/netlink.h>, as the second column of /proc/net/netlink."""
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
-class Tracked(NamedTuple):
+class ConntrackEntry(NamedTuple):
     """One entry of the connection table, as its opener sees it; ports are 0 where there are none.
 
     The identifier of an ICMP echo is its source port.
@@ -37,14 +37,14 @@ class Tracked(NamedTuple):
     """In both directions; None unless the sysctl net.netfilter.nf_conntrack_acct is on."""
 
 
-def connections(namespace: Namespace, family: str = "ipv4") -> list[Tracked]:
+def connections(namespace: Namespace, family: str = "ipv4") -> list[ConntrackEntry]:
     """All entries of one family, "ipv4" or "ipv6"; LabError without the program `conntrack`."""
     listed = namespace.run(["conntrack", "-L", "-f", family]).stdout
-    return [_tracked(line) for line in listed.splitlines()]
+    return [_entry(line) for line in listed.splitlines()]
 
 
-class Beginnings(Closing):
-    """Every connection that begins in a namespace from now on, of either family, in order.
+class NewConnections(Closing):
+    """Every connection that starts in a namespace from now on, of either family, in order.
 
     Each is as it was when its first packet had left, which is when its mark had been saved.
     """
@@ -55,21 +55,21 @@ class Beginnings(Closing):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self._begun: list[Tracked] = []
-        self._thread = threading.Thread(target=self._read, name="beginnings", daemon=True)
+        self._entries: list[ConntrackEntry] = []
+        self._thread = threading.Thread(target=self._read, name="new-connections", daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while not self._listens(namespace):
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise LabError("the program conntrack does not listen to events")
             time.sleep(0.01)
 
-    def wait_for(self, count: int) -> list[Tracked]:
-        """All that have begun, once there are `count`, or after a while without."""
-        deadline = time.monotonic() + _PATIENCE
-        while len(self._begun) < count and time.monotonic() < deadline:
+    def wait_for(self, count: int) -> list[ConntrackEntry]:
+        """All since the start, once there are `count`, or after ten seconds without."""
+        deadline = time.monotonic() + _TIMEOUT
+        while len(self._entries) < count and time.monotonic() < deadline:
             time.sleep(0.01)
-        return list(self._begun)
+        return list(self._entries)
 
     def close(self) -> None:
         self._process.kill()
@@ -81,7 +81,7 @@ class Beginnings(Closing):
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._begun.append(_tracked(line))
+            self._entries.append(_entry(line))
 
     def _listens(self, namespace: Namespace) -> bool:
         # Columns: sk, protocol, port id, groups joined (in hexadecimal).
@@ -90,7 +90,7 @@ class Beginnings(Closing):
         return any(row[1] == _NETFILTER and int(row[3], 16) for row in rows)
 
 
-def _tracked(line: str) -> Tracked:
+def _entry(line: str) -> ConntrackEntry:
     # [NEW] tcp 6 431999 ESTABLISHED src=.. dst=.. sport=.. dport=.. src=.. dst=.. ... mark=256
     found = _FIELD.findall(line)
     first: dict[str, str] = {}
@@ -99,7 +99,7 @@ def _tracked(line: str) -> Tracked:
         first.setdefault(name, value)
         both.setdefault(name, []).append(value)
     counted = both.get("packets")
-    return Tracked(
+    return ConntrackEntry(
         protocol=_protocol(line),
         src=first["src"],
         sport=int(first.get("sport", first.get("id", "0"))),

@@ -6,23 +6,23 @@ import ftplib
 import importlib.util
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from classifier.errors import LabError
+from classifier.lab import python
 from classifier.lab.namespace import Namespace
 
 FTP_PORT = 21
 FILE = "uplink"
 """The file to fetch; its content is the name of the uplink at which the server stands."""
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 _FAILURES: tuple[type[Exception], ...] = (*ftplib.all_errors, IndexError)
 
 
 @dataclass(frozen=True, slots=True)
-class FtpVisit:
+class FtpTransfer:
     passive: bool
     """Who opens the data connection: the client (passive) or the server (active)."""
     control: str | None
@@ -45,7 +45,7 @@ class _Client(ftplib.FTP):
         try:
             send = self.sendport if self.af == socket.AF_INET else self.sendeprt
             send(*listener.getsockname()[:2])
-            listener.settimeout(_PATIENCE)
+            listener.settimeout(_TIMEOUT)
         except BaseException:
             listener.close()
             raise
@@ -69,7 +69,7 @@ def start_servers(isps: Mapping[str, Namespace], directory: Path) -> None:
         home.mkdir()
         (home / FILE).write_text(f"{name}\n")
         with (directory / f"ftp-{name}.log").open("w") as log:
-            command = [sys.executable, "-m", "classifier.lab.ftp_server", name, str(home)]
+            command = python.module("classifier.lab.ftp_server", name, str(home))
             started.append(isp.popen(command, stdout=subprocess.PIPE, stderr=log))
     for name, server in zip(isps, started, strict=True):
         assert server.stdout is not None
@@ -78,11 +78,11 @@ def start_servers(isps: Mapping[str, Namespace], directory: Path) -> None:
             raise LabError(f"the FTP server at the ISP of {name} does not start: {said}")
 
 
-def visit(lan: Namespace, source: str, remote: str, passive: bool) -> FtpVisit:
+def transfer(lan: Namespace, source: str, remote: str, passive: bool) -> FtpTransfer:
     """Fetch the file from `remote` as the LAN host `source`; a failure is told in the result."""
     control: str | None = None
     lines: list[str] = []
-    with lan.enter(), _Client(timeout=_PATIENCE) as client:
+    with lan.enter(), _Client(timeout=_TIMEOUT) as client:
         try:
             client.connect(remote, FTP_PORT, source_address=(source, 0))
             control = (client.getwelcome() or "").split()[-1]
@@ -90,5 +90,5 @@ def visit(lan: Namespace, source: str, remote: str, passive: bool) -> FtpVisit:
             client.set_pasv(passive)
             client.retrlines(f"RETR {FILE}", lines.append)
         except _FAILURES as error:
-            return FtpVisit(passive, control, None, f"{type(error).__name__}: {error}")
-    return FtpVisit(passive, control, lines[0] if lines else None)
+            return FtpTransfer(passive, control, None, f"{type(error).__name__}: {error}")
+    return FtpTransfer(passive, control, lines[0] if lines else None)

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from classifier.errors import LabError
+from classifier.lab import python
 from classifier.lab.namespace import Namespace
 
 START_SECONDS = 30.0
@@ -44,7 +44,7 @@ class GatewayService:
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `nfq-classifier ARGUMENTS` in the gateway's namespace to its end."""
-        return self._gateway.run([sys.executable, "-m", "classifier", *arguments], check=check)
+        return self._gateway.run(python.module("classifier", *arguments), check=check)
 
     def start(self, *options: str) -> None:
         """Start it with more options of `run`, and wait until it answers `status`.
@@ -55,11 +55,8 @@ class GatewayService:
             raise LabError("the service is running already")
         self.runtime_dir.mkdir(exist_ok=True)
         self.state_dir.mkdir(exist_ok=True)
-        command = [
-            *(sys.executable, "-m", "classifier", "run", str(self.config)),
-            *("--runtime-dir", str(self.runtime_dir), "--state-dir", str(self.state_dir)),
-            *options,
-        ]
+        directories = ("--runtime-dir", str(self.runtime_dir), "--state-dir", str(self.state_dir))
+        command = python.module("classifier", "run", str(self.config), *directories, *options)
         with self.log.open("a") as log:
             self._process = self._gateway.popen(command, stdout=log, stderr=log)
         self.wait_until_ready()
@@ -69,9 +66,9 @@ class GatewayService:
         while not self._answers():
             if not self.running:
                 code = self.process.returncode
-                raise LabError(f"the service ended with {code}:\n{self._said()}")
+                raise LabError(f"the service ended with {code}:\n{self._log_tail()}")
             if time.monotonic() > deadline:
-                raise LabError(f"the service is not ready after {seconds} s:\n{self._said()}")
+                raise LabError(f"the service is not ready after {seconds} s:\n{self._log_tail()}")
             time.sleep(0.02)
 
     def status(self) -> dict[str, Any]:
@@ -109,7 +106,8 @@ class GatewayService:
             process.kill()
             process.wait()
             raise LabError(
-                f"the service has not ended {STOP_SECONDS} s after {number.name}:\n{self._said()}"
+                f"the service has not ended {STOP_SECONDS} s after {number.name}:\n"
+                f"{self._log_tail()}"
             ) from error
 
     def _answers(self) -> bool:
@@ -119,5 +117,5 @@ class GatewayService:
     def _status(self, check: bool) -> subprocess.CompletedProcess[str]:
         return self.command("status", "--json", "--runtime-dir", str(self.runtime_dir), check=check)
 
-    def _said(self) -> str:
+    def _log_tail(self) -> str:
         return self.log.read_text()[-4000:].strip() or "(it wrote nothing)"

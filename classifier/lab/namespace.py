@@ -18,6 +18,7 @@ from typing import Any
 
 from classifier.closing import Closing
 from classifier.errors import LabError
+from classifier.lab import programs
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
@@ -143,11 +144,12 @@ class Namespace(Closing):
     def _start(
         self, argv: Sequence[str | os.PathLike[str]], options: dict[str, Any]
     ) -> subprocess.Popen[str]:
-        # The kernel kills the command when the thread that starts it here dies.
-        mortal = ["setpriv", "--pdeathsig", "KILL", "--", *(os.fspath(word) for word in argv)]
+        # The kernel kills the command when the thread that starts it here dies. `env` finds it.
+        prefix = ["env", f"PATH={programs.search_path()}", "setpriv", "--pdeathsig", "KILL", "--"]
+        command = [*prefix, *(os.fspath(word) for word in argv)]
         try:
             with self.enter():
-                return subprocess.Popen(mortal, **{"text": True, **options})
+                return subprocess.Popen(command, **{"text": True, **options})
         except OSError as error:
             raise LabError(f"{self.name}: cannot run {_line(argv)}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Servers that answer with the name of the place at which a flow arrived.
+"""Servers that answer with the name of the namespace in which a flow arrived.
 
 TCP: every connection is greeted with the name and a newline, then echoed until the client closes.
 UDP: a datagram that starts with `QUESTION` is answered with the name, from the address that it
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from classifier.lab.flow import TCP
+from classifier.lab.flows import TCP
 from classifier.lab.namespace import Namespace
 
 QUESTION = b"?"
@@ -29,13 +29,13 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class Servers:
-    """The servers of all places, answered by one thread.
+    """The servers of all namespaces, answered by one thread.
 
     `start` is harmless when repeated, so who sends a flow just starts what it needs.
     """
 
-    def __init__(self, places: Mapping[str, Namespace]) -> None:
-        self._places = places
+    def __init__(self, namespaces: Mapping[str, Namespace]) -> None:
+        self._namespaces = namespaces
         self._sockets: dict[tuple[str, int, int, int], socket.socket] = {}
         self._connections: dict[int, socket.socket] = {}
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -45,13 +45,13 @@ class Servers:
         self._thread = threading.Thread(target=self._serve, name="lab-servers", daemon=True)
         self._thread.start()
 
-    def start(self, place: str, protocol: int, port: int, version: int = 4) -> None:
-        """Listen at every address of a place."""
-        key = (place, protocol, port, version)
+    def start(self, namespace: str, protocol: int, port: int, version: int = 4) -> None:
+        """Listen at every address of a namespace."""
+        key = (namespace, protocol, port, version)
         if key in self._sockets:
             return
         kind = socket.SOCK_STREAM if protocol == TCP else socket.SOCK_DGRAM
-        with self._places[place].enter():
+        with self._namespaces[namespace].enter():
             sock = socket.socket(_FAMILIES[version], kind)
         try:
             if version == 6:
@@ -72,13 +72,13 @@ class Servers:
             sock.close()
             raise
         self._sockets[key] = sock
-        name = place.encode()
+        name = namespace.encode()
         handle = self._accept if protocol == TCP else self._answer
         self._handlers[sock.fileno()] = partial(handle, sock, name)
         self._epoll.register(sock, select.EPOLLIN)
 
     def stop(self, protocol: int, port: int) -> None:
-        """Give a port free again, at every place; connections made go on."""
+        """Give a port free again, in every namespace; connections made go on."""
         for key in [key for key in self._sockets if key[1:3] == (protocol, port)]:
             sock = self._sockets.pop(key)
             self._epoll.unregister(sock)

@@ -8,31 +8,29 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
 
+from classifier.config.names import (
+    IPV6_EXTENSION_HEADERS,
+    IPV6_FRAGMENT,
+    PORT_PROTOCOLS,
+    PROTOCOL_NAMES,
+)
 from classifier.errors import LabError
-from classifier.lab.flow import Flow
+from classifier.lab.flows import FiveTuple
 from classifier.lab.namespace import Namespace
 from classifier.lab.ring import Ring
 
 _INTERVAL = 0.05
-_ICMP, _ICMP6, _IGMP = 1, 58, 2
-_PORTS = frozenset({6, 17, 33, 132, 136})  # TCP, UDP, DCCP, SCTP, UDP-Lite
-
-
-class Seen(NamedTuple):
-    """A flow as it arrived at an ISP: after masquerading. The identifier of an ICMP echo is its
-    source port; what has no ports has 0."""
-
-    protocol: int
-    src: str
-    sport: int
-    dst: str
-    dport: int
+_ICMP, _ICMP6, _IGMP = (PROTOCOL_NAMES[name] for name in ("icmp", "icmpv6", "igmp"))
+_SKIPPED = IPV6_EXTENSION_HEADERS - {IPV6_FRAGMENT, PROTOCOL_NAMES["ah"]}
+"""Headers that tell their length in units of 8 bytes."""
 
 
 class Tap:
     """Counts the packets that arrive at every ISP, by flow.
+
+    Flows are as they arrived: after masquerading. The identifier of an ICMP echo is its source
+    port; what has no ports has 0.
 
     Reads the packet rings in a thread of its own and again whenever it is asked something, so an
     answer is never older than the question. Multicast and neighbour discovery are left out.
@@ -48,37 +46,29 @@ class Tap:
         self._thread = threading.Thread(target=self._watch, name="tap", daemon=True)
         self._thread.start()
 
-    def flows(self) -> dict[Seen, dict[str, int]]:
+    def flows(self) -> dict[FiveTuple, dict[str, int]]:
         """Every flow seen, with the packets it sent by each uplink."""
-        found: dict[Seen, dict[str, int]] = {}
+        found: dict[FiveTuple, dict[str, int]] = {}
         with self._drained():
             for name, counts in self._counts.items():
                 for key, count in counts.items():
-                    found.setdefault(_seen(key), {})[name] = count
+                    found.setdefault(_five_tuple(key), {})[name] = count
         return found
 
-    def uplinks(self, flows: Iterable[Flow]) -> dict[Flow, frozenset[str]]:
-        """The uplinks by which each of these flows left; more than one is a flow torn apart.
-
-        A flow is known again after masquerading by its source port and remote.
+    def uplinks(self, flows: Iterable[FiveTuple]) -> dict[FiveTuple, frozenset[str]]:
+        """The uplinks by which each of these flows left; more than one is a flow that
+        was split across them.
         """
-        seen: defaultdict[tuple[int, int, str, int], set[str]] = defaultdict(set)
-        for flow, uplinks in self.flows().items():
-            seen[flow.protocol, flow.sport, flow.dst, flow.dport].update(uplinks)
-        return {
-            flow: frozenset(seen.get((flow.protocol, flow.sport, flow.dst, flow.dport), ()))
-            for flow in flows
-        }
+        seen = _uplinks_after_nat(self.flows())
+        return {flow: frozenset(seen.get(flow.after_nat, ())) for flow in flows}
 
-    def torn(self) -> list[Seen]:
+    def split_flows(self) -> list[FiveTuple]:
         """Flows whose packets arrived at more than one ISP (told apart by remote and ports)."""
-        seen: defaultdict[tuple[int, int, str, int], set[str]] = defaultdict(set)
         found = self.flows()
-        for flow, uplinks in found.items():
-            seen[flow.protocol, flow.sport, flow.dst, flow.dport].update(uplinks)
-        return [f for f in found if len(seen[f.protocol, f.sport, f.dst, f.dport]) > 1]
+        seen = _uplinks_after_nat(found)
+        return [flow for flow in found if len(seen[flow.after_nat]) > 1]
 
-    def order(self) -> list[tuple[Seen, str]]:
+    def order(self) -> list[tuple[FiveTuple, str]]:
         """Flows in the order in which their first packets arrived, each with that uplink."""
         with self._drained():
             arrivals = sorted(
@@ -86,7 +76,7 @@ class Tap:
                 for name, first in self._first.items()
                 for key, when in first.items()
             )
-        return [(_seen(key), name) for _, key, name in arrivals]
+        return [(_five_tuple(key), name) for _, key, name in arrivals]
 
     def count(self, packet: bytes) -> int:
         """How many packets have arrived of the flow, in its direction, that `packet` (from the IP
@@ -100,14 +90,14 @@ class Tap:
         with self._drained():
             return Counter({name: counts.total() for name, counts in self._counts.items()})
 
-    def packets_of(self, flows: Iterable[Flow]) -> int:
+    def packets_of(self, flows: Iterable[FiveTuple]) -> int:
         """Packets of these flows by all uplinks: not those with which connections before them are
         being closed. A flow is known as in `uplinks`."""
-        wanted = {(flow.protocol, flow.sport, flow.dst, flow.dport) for flow in flows}
+        wanted = {flow.after_nat for flow in flows}
         return sum(
             sum(uplinks.values())
             for seen, uplinks in self.flows().items()
-            if (seen.protocol, seen.sport, seen.dst, seen.dport) in wanted
+            if seen.after_nat in wanted
         )
 
     def wait(
@@ -127,7 +117,7 @@ class Tap:
         """Wait until `count` packets in all have arrived."""
         self.wait(lambda tap: tap.packets().total() >= count, seconds, f"{count} packets")
 
-    def settle(self, quiet: float = 0.05, seconds: float = 10.0) -> None:
+    def wait_until_quiet(self, quiet: float = 0.05, seconds: float = 10.0) -> None:
         """Wait until nothing has arrived for `quiet` seconds: the last packets of connections
         that are being closed come after their answers."""
         deadline = time.monotonic() + seconds
@@ -138,7 +128,7 @@ class Tap:
 
     def clear(self) -> None:
         """Let it settle, then forget what has arrived."""
-        self.settle()
+        self.wait_until_quiet()
         with self._drained():
             for counts in self._counts.values():
                 counts.clear()
@@ -176,6 +166,15 @@ class Tap:
             self._lost += ring.lost()
 
 
+def _uplinks_after_nat(
+    flows: Mapping[FiveTuple, Mapping[str, int]],
+) -> dict[tuple[int, int, str, int], set[str]]:
+    seen: defaultdict[tuple[int, int, str, int], set[str]] = defaultdict(set)
+    for flow, uplinks in flows.items():
+        seen[flow.after_nat].update(uplinks)
+    return seen
+
+
 def _key(packet: bytes) -> bytes | None:
     """IP version, protocol, ports and addresses as one string; None for what is not counted."""
     if len(packet) < 20:
@@ -190,7 +189,7 @@ def _key(packet: bytes) -> bytes | None:
         addresses = packet[12:20]
     elif version == 6 and len(packet) >= 40:
         protocol, at = packet[6], 40
-        while protocol in (0, 43, 60) and at + 8 <= len(packet):  # extension headers
+        while protocol in _SKIPPED and at + 8 <= len(packet):
             protocol, at = packet[at], at + 8 * (packet[at + 1] + 1)
         if packet[24] == 0xFF or (protocol == _ICMP6 and 130 <= _byte(packet, at) <= 137):
             return None
@@ -202,7 +201,7 @@ def _key(packet: bytes) -> bytes | None:
 
 
 def _ports(packet: bytes, protocol: int, at: int) -> bytes:
-    if protocol in _PORTS:
+    if protocol in PORT_PROTOCOLS:
         return packet[at : at + 4]
     if protocol in (_ICMP, _ICMP6) and _byte(packet, at) in (0, 8, 128, 129):
         return packet[at + 4 : at + 6] + b"\0\0"
@@ -213,11 +212,11 @@ def _byte(packet: bytes, at: int) -> int:
     return packet[at] if at < len(packet) else -1
 
 
-def _seen(key: bytes) -> Seen:
+def _five_tuple(key: bytes) -> FiveTuple:
     family = socket.AF_INET if key[0] == 4 else socket.AF_INET6
     addresses = key[6:]
     half = len(addresses) // 2
-    return Seen(
+    return FiveTuple(
         key[1],
         socket.inet_ntop(family, addresses[:half]),
         int.from_bytes(key[2:4], "big"),

@@ -24,7 +24,7 @@ ISP_INTERFACE = "customer"
 _MAC = "02:00:00:00:00:{:02x}"
 _FIRST_METRIC = 100
 
-# A silent host that answers for any address: no reverse path check, no IPv6 address duels.
+# A host that answers for any address: no reverse path check, no IPv6 address duels.
 _HOST: dict[str, int | str] = {
     "net.ipv4.conf.all.rp_filter": 0,
     "net.ipv4.conf.default.rp_filter": 0,
@@ -85,7 +85,7 @@ def build(addresses: Addresses) -> Topology:
         _ip(gateway, _gateway_side(addresses))
         for uplink in addresses.uplinks:
             _ip(isps[uplink.name], _isp_side(uplink, addresses))
-            _silence(isps[uplink.name])
+            _drop_icmp_errors(isps[uplink.name])
         undo.pop_all()
     return Topology(lan, gateway, isps, addresses)
 
@@ -115,10 +115,10 @@ def _wire(
 
 
 def _pair(near: str, near_mac: str, namespace: Namespace, far: str, far_mac: str) -> str:
-    place = f"/proc/{os.getpid()}/fd/{namespace.fileno()}"
+    target = f"/proc/{os.getpid()}/fd/{namespace.fileno()}"
     return (
         f"link add name {near} {near_mac} txqueuelen 1000 type veth "
-        f"peer name {far} {far_mac} netns {place}"
+        f"peer name {far} {far_mac} netns {target}"
     )
 
 
@@ -203,7 +203,7 @@ def _isp_side(uplink: UplinkAddresses, addresses: Addresses) -> Iterator[str]:
                 yield f"route add {network} via {uplink.own6} dev {dev}"
 
 
-def _silence(isp: Namespace) -> None:
+def _drop_icmp_errors(isp: Namespace) -> None:
     """No ICMP error for a port on which nothing listens: most flows need no answer."""
     for program, icmp in (("iptables", "icmp"), ("ip6tables", "icmpv6")):
         error = ["-p", icmp, f"--{icmp}-type", "destination-unreachable"]

@@ -12,28 +12,31 @@ from collections.abc import Iterable, Sequence
 
 from classifier.closing import Closing
 from classifier.errors import LabError
-from classifier.lab.flow import TCP, UDP, Flow
+from classifier.lab.flows import TCP, UDP, FiveTuple
 from classifier.lab.namespace import Namespace
 from classifier.lab.servers import QUESTION
 
-PATIENCE = 5.0
+ANSWER_SECONDS = 5.0
 """Seconds that a flow waits for its answer."""
 _SPARE_FILES = 128
 _CHUNK = 1 << 16
 
 
-def converse(
-    namespace: Namespace, flows: Sequence[Flow], at_once: int = 256, patience: float = PATIENCE
-) -> dict[Flow, str | None]:
-    """Begin each flow, in order, and read the name of the place that answered.
+def exchange(
+    namespace: Namespace,
+    flows: Sequence[FiveTuple],
+    at_once: int = 256,
+    timeout: float = ANSWER_SECONDS,
+) -> dict[FiveTuple, str | None]:
+    """Begin each flow, in order, and read the name of the namespace whose server answered.
 
     TCP flows are connections, UDP flows are questions; an answer counts only when it comes from
     the very address and port that was asked. None for a flow that was refused or not answered
-    within `patience` seconds. At most `at_once` flows wait for their answers at any time.
+    within `timeout` seconds. At most `at_once` flows wait for their answers at any time.
     """
-    answers: dict[Flow, str | None] = dict.fromkeys(flows)
+    answers: dict[FiveTuple, str | None] = dict.fromkeys(flows)
     at_once = min(at_once, _files_allowed())
-    waiting: dict[int, tuple[socket.socket, Flow, float]] = {}
+    waiting: dict[int, tuple[socket.socket, FiveTuple, float]] = {}
     remaining = iter(flows)
     flow = next(remaining, None)
     with namespace.enter(), select.epoll() as epoll:
@@ -42,20 +45,22 @@ def converse(
                 while flow is not None and len(waiting) < at_once:
                     sock = _started(flow)
                     if sock is not None:
-                        waiting[sock.fileno()] = (sock, flow, time.monotonic() + patience)
+                        waiting[sock.fileno()] = (sock, flow, time.monotonic() + timeout)
                         epoll.register(sock, select.EPOLLIN)
-                    _hear(epoll, waiting, answers, 0)
+                    _read_answers(epoll, waiting, answers, 0)
                     flow = next(remaining, None)
                 if waiting:
-                    _hear(epoll, waiting, answers, 0.05)
-                    _give_up(waiting)
+                    _read_answers(epoll, waiting, answers, 0.05)
+                    _close_late(waiting)
         finally:
             for sock, _, _ in waiting.values():  # when interrupted
                 sock.close()
     return answers
 
 
-def send(namespace: Namespace, flows: Iterable[Flow], packets: int = 1, size: int = 32) -> None:
+def send(
+    namespace: Namespace, flows: Iterable[FiveTuple], packets: int = 1, size: int = 32
+) -> None:
     """Send `packets` UDP packets of `size` bytes for each flow, back to back; nothing answers."""
     payload = b"." * size
     with namespace.enter():
@@ -86,21 +91,23 @@ class Injector(Closing):
 
 
 class Connection(Closing):
-    """A TCP connection that stays open: `place` says where it arrived, `say` is echoed there."""
+    """A TCP connection that stays open: `uplink` is the one that it took."""
 
-    def __init__(self, namespace: Namespace, flow: Flow, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, namespace: Namespace, flow: FiveTuple, timeout: float = ANSWER_SECONDS
+    ) -> None:
         self.flow = flow
         with namespace.enter():
             self._socket = _client(flow)
-        self._socket.settimeout(patience)
+        self._socket.settimeout(timeout)
         try:
             self._socket.connect((flow.dst, flow.dport))
-            self.place = _name(self._socket.recv(256))
+            self.uplink = _name(self._socket.recv(256))
         except OSError as error:
             self._socket.close()
             raise LabError(f"{flow}: {error}") from error
 
-    def say(self, text: bytes = b"still there?") -> bytes:
+    def echo(self, text: bytes = b"still there?") -> bytes:
         """Send and wait for the echo; LabError when the connection is broken."""
         heard = b""
         try:
@@ -120,7 +127,7 @@ class Connection(Closing):
         self._socket.close()
 
 
-def _started(flow: Flow) -> socket.socket | None:
+def _started(flow: FiveTuple) -> socket.socket | None:
     """A socket on its way to an answer; None when it was refused at once."""
     sock = _client(flow)
     try:
@@ -136,10 +143,10 @@ def _started(flow: Flow) -> socket.socket | None:
     return sock
 
 
-def _hear(
+def _read_answers(
     epoll: select.epoll,
-    waiting: dict[int, tuple[socket.socket, Flow, float]],
-    answers: dict[Flow, str | None],
+    waiting: dict[int, tuple[socket.socket, FiveTuple, float]],
+    answers: dict[FiveTuple, str | None],
     seconds: float,
 ) -> None:
     for fd, _ in epoll.poll(seconds):
@@ -149,13 +156,13 @@ def _hear(
         sock.close()
 
 
-def _give_up(waiting: dict[int, tuple[socket.socket, Flow, float]]) -> None:
+def _close_late(waiting: dict[int, tuple[socket.socket, FiveTuple, float]]) -> None:
     now = time.monotonic()
     for fd in [fd for fd, (_, _, deadline) in waiting.items() if deadline < now]:
         waiting.pop(fd)[0].close()
 
 
-def _client(flow: Flow) -> socket.socket:
+def _client(flow: FiveTuple) -> socket.socket:
     kind = socket.SOCK_STREAM if flow.protocol == TCP else socket.SOCK_DGRAM
     sock = socket.socket(flow.family, kind)
     try:

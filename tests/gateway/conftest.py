@@ -14,7 +14,7 @@ Everything in this folder is marked `gateway`. A test reads as a story::
         gateway.tap                                      # counts from here on
         gateway.send(gateway.flows(200, "udp", 5000), packets=10)
         gateway.tap.wait_for_packets(2000)
-        assert gateway.tap.torn() == []
+        assert gateway.tap.split_flows() == []
 
 `lab(text)` builds the gateway of a configuration, starts the service in it and waits until it is
 ready; `lab(text, service=False)` leaves that to the test (`gateway.start_service("--seed", "7")`).
@@ -25,15 +25,17 @@ What a lab offers (see `classifier.lab.lab.Lab`, and `tap`, `gateway_service`, `
 
 - `gateway.lan`, `gateway.gateway`, `gateway.isps["wired"]`: namespaces (`run`, `enter`, `sysctl`)
 - `connect` (TCP), `ask` (UDP with an answer), `send` (UDP without), `open` (a TCP connection that
-  stays), `visit_ftp`, `inject` (packets made by hand, see `classifier.lab.flow.syn`, `datagram`);
-  `place="gateway"` sends the gateway's own flows (make them with `source=None`), `place="wifi1"`
+  stays), `ftp_transfer`, `inject` (packets made by hand, see
+  `classifier.lab.packets`);
+  `sender="gateway"` sends the gateway's own flows (make them with `source=None`), `sender="wifi1"`
   sends from the internet behind an uplink
 - `gateway.tap`: what arrived at which ISP, `order()`, `torn()`, `uplinks(flows)`
 - `gateway.service`: `stop`, `kill`, `reload`, `signal`, `status`, `config` (its file), `log`
 - `gateway.connections()`: the connections that the gateway's kernel knows, with their marks
 - `gateway.addresses`: `uplink("wifi1").own`, `lans[0].hosts` and so on
 
-`classifier.lab.shares` has `largest_deviation`, `deviation` and `outside_interval`.
+`classifier.lab.deviation` has `largest_deviation`; `distribution` beside these folders has
+`deviation` and `outside_interval`, for the counts at the end.
 """
 
 from __future__ import annotations

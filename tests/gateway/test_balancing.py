@@ -8,9 +8,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from distribution import outside_interval
 
-from classifier.lab.flow import TCP, datagram
-from classifier.lab.shares import largest_deviation, outside_interval
+from classifier.lab.deviation import largest_deviation
+from classifier.lab.flows import TCP
+from classifier.lab.packets import datagram
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
@@ -71,7 +73,7 @@ def test_nth_is_within_one_flow_at_every_point_while_hundreds_of_flows_begin_at_
     gateway.tap.clear()
     lan, own = gateway.flows(400, "tcp", 8080), gateway.flows(300, "tcp", 8080, source=None)
     with ThreadPoolExecutor() as threads:
-        of_gateway = threads.submit(gateway.connect, own, place="gateway")
+        of_gateway = threads.submit(gateway.connect, own, sender="gateway")
         taken = gateway.connect(lan) | of_gateway.result()
     assert None not in taken.values()
     arrived = gateway.tap.order()

@@ -17,7 +17,7 @@ from classifier.replay import FlowDecision, replay
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
 
-    from classifier.lab.connections import Tracked
+    from classifier.lab.connections import ConntrackEntry
     from classifier.lab.lab import Lab
     from classifier.policy import Network
 
@@ -94,7 +94,7 @@ def offline(decision: FlowDecision) -> Begun:
     return protocol, decision.src, ports[0], decision.dst, ports[1], decision.uplink
 
 
-def live(gateway: Lab, c: Tracked) -> Begun:
+def live(gateway: Lab, c: ConntrackEntry) -> Begun:
     names: dict[int, str | None] = {gateway.policy.mark(u): u.name for u in gateway.policy.uplinks}
     names[gateway.policy.gateway.marks.direct] = None
     ports = (c.sport, c.dport) if c.protocol in (captured.TCP, captured.UDP) else (None, None)
@@ -118,11 +118,11 @@ def test_real_applications_are_decided_live_as_they_are_replayed(
         round((decision.time - captured.START) * 1_000_000 / TICK)
         for decision in replay(gateway.policy, planned, seed=SEED).decisions
     }
-    with gateway.watch_connections() as beginnings:
+    with gateway.watch_connections() as begun:
         captured.write(sent, packets, send(gateway, packets, begins))
         report = replay(gateway.policy, sent, seed=SEED)
         wanted = [offline(decision) for decision in report.decisions]
-        got = [live(gateway, tracked) for tracked in beginnings.wait_for(len(wanted))]
+        got = [live(gateway, tracked) for tracked in begun.wait_for(len(wanted))]
     differ = next(
         (i for i, pair in enumerate(zip(wanted, got, strict=False)) if len({*pair}) > 1), None
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conftest import Configuration, StartLab, UseIptables
 
     from classifier.host.iptables.programs import Variant
-    from classifier.lab.flow import Flow
+    from classifier.lab.flows import FiveTuple
     from classifier.lab.lab import Lab
     from classifier.lab.traffic import Connection
 
@@ -42,7 +42,7 @@ def open_connections(gateway: Lab, count: int) -> Iterator[list[Connection]]:
 
 
 def places(connections: list[Connection]) -> list[str | None]:
-    return [connection.place for connection in connections]
+    return [connection.uplink for connection in connections]
 
 
 class SteadyTraffic:
@@ -52,12 +52,12 @@ class SteadyTraffic:
     count of segments that were is looked at.
     """
 
-    def __init__(self, gateway: Lab, questions: list[Flow]) -> None:
+    def __init__(self, gateway: Lab, questions: list[FiveTuple]) -> None:
         self._gateway = gateway
         self._questions = questions
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._ask)
-        self.rounds: list[dict[Flow, str | None]] = []
+        self.rounds: list[dict[FiveTuple, str | None]] = []
 
     def __enter__(self) -> SteadyTraffic:
         self._resent = self._segments_resent()
@@ -121,21 +121,21 @@ def go_on_through_a_crash(
     with SteadyTraffic(gateway, questions) as traffic:
         traffic.wait_for_rounds(2)
         gateway.service.kill()
-        assert all(connection.say() == b"still there?" for connection in running)
+        assert all(connection.echo() == b"still there?" for connection in running)
         traffic.wait_for_rounds(2)
         orphans = gateway.flows(20, "tcp", 8080) + gateway.flows(20, "udp", 5353)
         assert set(gateway.connect(orphans).values()) == {"wired"}, "new flows pass as direct"
         gateway.start_service()
-        assert all(connection.say() == b"still there?" for connection in running)
+        assert all(connection.echo() == b"still there?" for connection in running)
         traffic.wait_for_rounds(2)
         assert set(gateway.connect(orphans[20:]).values()) == {"wired"}, "a direct flow was moved"
         assert traffic.segments_resent() == 0
     assert traffic.rounds == [taken] * len(traffic.rounds), "an answer was lost or went astray"
-    assert gateway.tap.torn() == []
+    assert gateway.tap.split_flows() == []
     assert snapshot(gateway.gateway) == as_started, "the new start left something, or lacks it"
-    own_way = {place: {c.flow for c in running if c.place == place} for place in WEIGHTS}
-    for place, flows in own_way.items():
-        assert set(gateway.tap.uplinks(flows).values()) == {frozenset({place})}
+    by_uplink = {name: {c.flow for c in running if c.uplink == name} for name in WEIGHTS}
+    for name, flows in by_uplink.items():
+        assert set(gateway.tap.uplinks(flows).values()) == {frozenset({name})}
 
     fresh = gateway.connect(gateway.flows(20, "tcp", 8080))
     assert set(fresh.values()) == set(WEIGHTS), "the new start does not classify"
@@ -185,9 +185,9 @@ def test_a_stop_that_keeps_the_state_leaves_established_flows_alone(
     gateway = lab(configuration(WEIGHTS), "--keep")
     with open_connections(gateway, 6) as running:
         assert gateway.stop_service() == 0
-        assert all(connection.say() == b"still there?" for connection in running)
+        assert all(connection.echo() == b"still there?" for connection in running)
         gateway.start_service()
-        assert all(connection.say() == b"still there?" for connection in running)
+        assert all(connection.echo() == b"still there?" for connection in running)
 
 
 def test_uplink_ids_are_the_same_after_a_restart_with_another_order(

@@ -19,9 +19,11 @@ def test_ftp_data_follow_their_control_connection(
 ) -> None:
     text = configuration(WEIGHTS, gateway='helpers = ["ftp"]', uplink='gateway6 = "fe80::1"')
     gateway = lab(text)
-    visits = [gateway.visit_ftp(f"{network}{n}", passive=passive) for n in range(1, 7)]
-    assert [visit.error for visit in visits] == [None] * 6
-    assert [visit.data for visit in visits] == [visit.control for visit in visits]
-    assert {visit.control for visit in visits} == set(WEIGHTS), "all three uplinks were tried"
+    transfers = [gateway.ftp_transfer(f"{network}{n}", passive=passive) for n in range(1, 7)]
+    assert [transfer.error for transfer in transfers] == [None] * 6
+    assert [transfer.data for transfer in transfers] == [transfer.control for transfer in transfers]
+    assert {transfer.control for transfer in transfers} == set(WEIGHTS), (
+        "all three uplinks were tried"
+    )
     flows = sum(uplink["flows"] for uplink in gateway.status()["uplinks"].values())
     assert flows == 6, "a data connection was given an uplink of its own"

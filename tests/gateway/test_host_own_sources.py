@@ -23,7 +23,7 @@ def test_own_flows_on_a_routed_uplink_have_its_address_and_forwarded_ones_keep_t
     gateway = lab(routed)
     gateway.tap.clear()
     own = gateway.flows(30, "tcp", 8080, source=None, family=family)
-    taken = gateway.connect(own, place="gateway")
+    taken = gateway.connect(own, sender="gateway")
     assert Counter(taken.values()) == {"wired": 15, "wifi1": 15}, "some were not answered"
     sources = {(n, seen.src) for seen, uplinks in gateway.tap.flows().items() for n in uplinks}
     assert sources == {
@@ -46,6 +46,6 @@ def test_a_direct_flow_keeps_an_address_that_is_of_no_uplink(
     gateway = lab(configuration(WEIGHTS, uplink="masquerade = false", rules=rules))
     gateway.gateway.run(["ip", "addr", "add", "10.255.0.1/32", "dev", "lo"])
     gateway.tap.clear()
-    gateway.send(gateway.flows(1, "udp", 5000, source="10.255.0.1"), place="gateway")
+    gateway.send(gateway.flows(1, "udp", 5000, source="10.255.0.1"), sender="gateway")
     gateway.tap.wait_for_packets(1)
     assert [seen.src for seen in gateway.tap.flows()] == ["10.255.0.1"]

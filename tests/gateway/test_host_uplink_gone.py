@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 WEIGHTS = {"wired": 1, "wifi1": 1}
 
 
-@pytest.mark.parametrize("place", ["lan", "gateway"])
+@pytest.mark.parametrize("sender", ["lan", "gateway"])
 @pytest.mark.parametrize("change", ["down", "netns /proc/self/fd/{}"], ids=["down", "vanished"])
 def test_flows_of_an_uplink_that_is_gone_are_unreachable_and_leak_nowhere(
-    lab: StartLab, configuration: Configuration, change: str, place: str
+    lab: StartLab, configuration: Configuration, change: str, sender: str
 ) -> None:
     gateway = lab(configuration(WEIGHTS))
-    source = None if place == "gateway" else "lan"
-    gateway.connect(gateway.flows(2, "tcp", 8080, source=source), place=place)
+    source = None if sender == "gateway" else "lan"
+    gateway.connect(gateway.flows(2, "tcp", 8080, source=source), sender=sender)
     # Moved to another namespace, it is deleted here; its other end, which the tap reads, is not.
     elsewhere = gateway.lan.fileno()
     command = ["ip", "link", "set", "eth1", *change.format(elsewhere).split()]
     gateway.gateway.run(command, pass_fds=[elsewhere])
     gateway.tap.clear()
     flows = gateway.flows(20, "tcp", 8080, source=source)
-    taken = gateway.connect(flows, place=place, patience=1.0)
+    taken = gateway.connect(flows, sender=sender, timeout=1.0)
     assert list(taken.values()).count("wired") == 10
     assert list(taken.values()).count(None) == 10
     lost = {flow.dst for flow, uplink in taken.items() if uplink is None}
@@ -45,14 +45,14 @@ def test_established_flows_of_an_uplink_that_is_gone_do_not_move_to_another(
     gateway.gateway.run(["ip", "route", "flush", "table", "20802"])
     gateway.tap.clear()
     for connection in connections:
-        if connection.place == "wired":
-            assert connection.say() == b"still there?"
-    others = [connection for connection in connections if connection.place == "wifi1"]
+        if connection.uplink == "wired":
+            assert connection.echo() == b"still there?"
+    others = [connection for connection in connections if connection.uplink == "wifi1"]
     assert len(others) == 2
     gateway.gateway.run(
         ["ip", "route", "add", "default", "via", "192.0.3.1", "dev", "eth1", "table", "20802"]
     )
-    assert all(connection.say() == b"still there?" for connection in others)
+    assert all(connection.echo() == b"still there?" for connection in others)
     for connection in connections:
         connection.close()
 
@@ -77,7 +77,7 @@ def test_after_main_s_default_moved_own_flows_leave_by_the_new_one(
     gateway = lab(configuration(WEIGHTS))
     gateway.gateway.run(["ip", "route", "flush", "exact", "0.0.0.0/0"])
     gateway.gateway.run(["ip", "route", "add", "default", "via", "192.0.3.1"])
-    own = gateway.connect(gateway.flows(10, "tcp", 8080, source=None), place="gateway")
+    own = gateway.connect(gateway.flows(10, "tcp", 8080, source=None), sender="gateway")
     assert set(own.values()) == {"wifi1"}
     assert set(gateway.connect(gateway.flows(10, "tcp", 8080)).values()) == set(WEIGHTS)
 

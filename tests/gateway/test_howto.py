@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from classifier.lab.flow import datagram
-from classifier.lab.shares import deviation
+from distribution import deviation
+
+from classifier.lab.packets import datagram
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
@@ -93,5 +94,5 @@ def test_a_rule_for_an_interface_takes_the_flows_that_come_in_there(
     assert set(gateway.tap.uplinks(flows).values()) == {frozenset({"wifi1"})}
     rest = gateway.connect(gateway.flows(30, "tcp", 8080))
     assert sorted(map(str, rest.values())) == ["wifi1"] * 10 + ["wifi2"] * 10 + ["wired"] * 10
-    own = gateway.connect(gateway.flows(30, "tcp", 8080, source=None), place="gateway")
+    own = gateway.connect(gateway.flows(30, "tcp", 8080, source=None), sender="gateway")
     assert sorted(map(str, own.values())) == ["wifi1"] * 10 + ["wifi2"] * 10 + ["wired"] * 10

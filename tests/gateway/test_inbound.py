@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from classifier.lab.flow import TCP, UDP, Flow, datagram
-from classifier.lab.shares import largest_deviation
+from classifier.lab.deviation import largest_deviation
+from classifier.lab.flows import TCP, UDP, FiveTuple
+from classifier.lab.packets import datagram
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
@@ -29,7 +30,7 @@ def arrive(
     uplink = gateway.addresses.uplink("wifi1")
     own, remote = (uplink.own, "198.18.9.9") if family == 4 else (uplink.own6, "2001:2::99")
     flows = gateway.flows(count, protocol, port, to=str(own), source=remote)
-    return list(gateway.connect(flows, place="wifi1").values())
+    return list(gateway.connect(flows, sender="wifi1").values())
 
 
 def counters_stood_still(gateway: Lab) -> None:
@@ -121,7 +122,7 @@ def test_answers_that_come_in_by_another_uplink_reach_the_lan(
     assert gateway.tap.uplinks([flow]) == {flow: {"wired"}}
     match = ["-i", "eth1", "-o", "lan0", "-p", "udp", "--sport", "5000"]
     gateway.gateway.run(["iptables", "-w", "-I", "FORWARD", *match])
-    answer = datagram(Flow(UDP, flow.dst, flow.dport, str(flow.src), flow.sport))
+    answer = datagram(FiveTuple(UDP, flow.dst, flow.dport, str(flow.src), flow.sport))
     with gateway.wire("eth1") as wire:
         for _ in range(3):
             wire.put(answer)

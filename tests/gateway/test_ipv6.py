@@ -30,7 +30,7 @@ def test_own_ipv6_flows_are_balanced_and_answered(
 ) -> None:
     gateway = lab(configuration(WEIGHTS, uplink=GATEWAY6))
     flows = gateway.flows(90, "tcp", 8080, source=None, family=6)
-    taken = gateway.connect(flows, place="gateway")
+    taken = gateway.connect(flows, sender="gateway")
     assert Counter(taken.values()) == {"wired": 60, "wifi1": 30}
 
 
@@ -56,5 +56,5 @@ def test_ten_ipv6_packets_back_to_back_leave_by_one_uplink(
     flows = gateway.flows(200, "udp", 5000, family=6)
     gateway.send(flows, packets=10)
     gateway.tap.wait(lambda tap: all(tap.uplinks(flows).values()), what="a packet of every flow")
-    gateway.tap.settle()
-    assert gateway.tap.torn() == []
+    gateway.tap.wait_until_quiet()
+    assert gateway.tap.split_flows() == []

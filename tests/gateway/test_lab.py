@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from classifier.errors import LabError
-from classifier.lab.flow import Flow, datagram, syn
+from classifier.lab.flows import FiveTuple
 from classifier.lab.lab import Lab
+from classifier.lab.packets import datagram, syn
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 BY_WIFI1, BY_WIFI2 = ip_network("198.18.0.0/16"), ip_network("198.19.128.0/17")
 
 
-def expected(flow: Flow) -> str:
+def expected(flow: FiveTuple) -> str:
     remote = ip_address(flow.dst)
     return "wifi1" if remote in BY_WIFI1 else "wifi2" if remote in BY_WIFI2 else "wired"
 
@@ -71,7 +72,7 @@ def test_the_tap_counts_every_packet_where_it_leaves(routed: Lab) -> None:
     )
     assert all(list(counts.values()) == [10] for counts in seen.values())
     assert routed.tap.uplinks(flows) == {flow: frozenset({expected(flow)}) for flow in flows}
-    assert routed.tap.torn() == []
+    assert routed.tap.split_flows() == []
     own = {str(uplink.own) for uplink in routed.addresses.uplinks}
     assert {flow.src for flow in seen} == own, "the tap sees masqueraded sources"
 
@@ -94,7 +95,7 @@ def test_a_flow_that_was_torn_apart_is_found(routed: Lab) -> None:
     routed.gateway.run(["ip", "rule", "add", "to", "203.0.113.9", "lookup", "201"])
     routed.send([flow])
     routed.tap.wait_for_packets(2)
-    assert {seen.sport for seen in routed.tap.torn()} == {flow.sport}
+    assert {seen.sport for seen in routed.tap.split_flows()} == {flow.sport}
     assert routed.tap.uplinks([flow]) == {flow: frozenset({"wired", "wifi2"})}
 
 
@@ -107,7 +108,7 @@ def test_a_flow_that_nobody_answers_is_reported_as_lost(routed: Lab) -> None:
 
 def test_own_flows_of_the_gateway_reach_the_internet(routed: Lab) -> None:
     flows = routed.flows(100, "tcp", 80, source=None)
-    assert routed.connect(flows, place="gateway") == {flow: expected(flow) for flow in flows}
+    assert routed.connect(flows, sender="gateway") == {flow: expected(flow) for flow in flows}
 
 
 def test_ipv6_flows_are_answered_and_counted(routed: Lab) -> None:
@@ -122,21 +123,21 @@ def test_ipv6_flows_are_answered_and_counted(routed: Lab) -> None:
 def test_ftp_control_and_data_say_by_which_uplink_they_came(routed: Lab, passive: bool) -> None:
     helper = ["-A", "PREROUTING", "-p", "tcp", "--dport", "21", "-j", "CT", "--helper", "ftp"]
     routed.gateway.run(["iptables", "-w", "-t", "raw", *helper])
-    visit = routed.visit_ftp("198.18.7.7", passive=passive)
-    assert (visit.control, visit.data, visit.error) == ("wifi1", "wifi1", None)
+    transfer = routed.ftp_transfer("198.18.7.7", passive=passive)
+    assert (transfer.control, transfer.data, transfer.error) == ("wifi1", "wifi1", None)
 
 
 def test_without_the_helper_an_active_ftp_visit_fails_and_says_so(routed: Lab) -> None:
-    visit = routed.visit_ftp("198.18.7.7", passive=False)
-    assert (visit.control, visit.data) == ("wifi1", None)
-    assert visit.error
+    transfer = routed.ftp_transfer("198.18.7.7", passive=False)
+    assert (transfer.control, transfer.data) == ("wifi1", None)
+    assert transfer.error
 
 
 def test_a_connection_stays_open_and_is_echoed_until_the_way_breaks(routed: Lab) -> None:
     (flow,) = routed.flows(1, "tcp", 8080, to="198.18.7.7")
     with routed.open(flow) as connection:
-        assert connection.place == "wifi1"
-        assert connection.say(b"x" * 100_000) == b"x" * 100_000
+        assert connection.uplink == "wifi1"
+        assert connection.echo(b"x" * 100_000) == b"x" * 100_000
         (tracked,) = [c for c in routed.connections() if c.sport == flow.sport]
         assert (tracked.dst, tracked.reply_dst) == ("198.18.7.7", "192.0.3.2")
 
@@ -144,9 +145,9 @@ def test_a_connection_stays_open_and_is_echoed_until_the_way_breaks(routed: Lab)
 def test_packets_made_by_hand_leave_as_they_are(routed: Lab) -> None:
     routed.tap.clear()
     packets = [
-        datagram(Flow(17, "10.77.1.2", 7, "203.0.113.4", 9), b"hello"),
-        syn(Flow(6, "10.77.1.2", 8, "198.18.0.4", 9)),
-        datagram(Flow(17, "fd00:76:1::9", 7, "2001:2::7", 9), b"odd"),
+        datagram(FiveTuple(17, "10.77.1.2", 7, "203.0.113.4", 9), b"hello"),
+        syn(FiveTuple(6, "10.77.1.2", 8, "198.18.0.4", 9)),
+        datagram(FiveTuple(17, "fd00:76:1::9", 7, "2001:2::7", 9), b"odd"),
     ]
     assert routed.inject(packets) == 3
     routed.tap.wait_for_packets(3)
@@ -161,7 +162,7 @@ def test_a_flow_that_comes_in_on_an_uplink_reaches_the_gateway(routed: Lab) -> N
     own = str(routed.addresses.uplink("wifi1").own)
     (flow,) = routed.flows(1, "tcp", 2222, to=own, source="198.18.9.9")
     routed.serve(flow.protocol, flow.dport, at="gateway")
-    assert routed.connect([flow], place="wifi1") == {flow: "gateway"}
+    assert routed.connect([flow], sender="wifi1") == {flow: "gateway"}
 
 
 def test_a_service_that_ends_at_once_is_an_error_with_its_words(routed: Lab) -> None:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from classifier.errors import LabError
-from classifier.lab import ftp
+from classifier.lab import demonstration, ftp
+from classifier.lab.demonstration import Demonstration
 from classifier.lab.namespace import Namespace
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
 
+ROOT = Path(__file__).parents[2]
 LAB = (sys.executable, "-m", "classifier", "lab")
 FILES = Path("/run/nfq-classifier-lab")
 """Where the lab keeps its files, in a mount namespace of its own."""
@@ -92,6 +94,36 @@ def test_the_report_for_people_fits_a_terminal(host: Namespace) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert "yes" in done.stdout and "NO" not in done.stdout
     assert done.stderr == "", "no progress where nobody looks"
+
+
+def test_a_checkout_in_the_current_directory_is_not_taken_for_what_is_installed(
+    host: Namespace, tmp_path: Path
+) -> None:
+    """The service and the FTP servers are children, started from where the user is."""
+    (tmp_path / "classifier").mkdir()
+    (tmp_path / "classifier" / "__init__.py").write_text("raise SystemExit('another one')\n")
+    # As the installed program starts: its own folder first, not the current one.
+    start = "from classifier.commands import main; raise SystemExit(main())"
+    installed = [sys.executable, "-P", "-c", start, "lab", "--flows", "60", "--json"]
+    location = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = host.run(["env", f"PYTHONPATH={location}", *installed], check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    promises = {p["promise"]: p for p in json.loads(done.stdout)["promises"]}
+    [transfers] = [p for text, p in promises.items() if text.startswith("FTP data")]
+    assert transfers["held"] is True, transfers
+
+
+def test_a_kernel_without_the_module_for_nat_of_ftp_is_told_and_active_ftp_left_out(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(demonstration.CONFIG.read_text())
+    shown = Demonstration(gateway, 10, ["nf_nat_ftp"])
+    dict(shown.parts)["FTP"]()
+    active, passive = shown.promises
+    assert (active.held, active.found) == (None, "the kernel lacks nf_nat_ftp")
+    assert active.text.endswith("active")
+    assert passive.held is True, passive
+    assert passive.text.endswith("connection, passive")
 
 
 def test_any_policy_is_tried_flow_by_flow(host: Namespace, tmp_path: Path) -> None:
@@ -215,4 +247,4 @@ def test_without_pyftpdlib_only_ftp_is_refused_and_why(
     gateway = lab(configuration({"wired": 1, "wifi": 1}), service=False)
     assert "pyftpdlib is not installed" in (ftp.missing() or "")
     with pytest.raises(LabError, match="pyftpdlib is not installed"):
-        gateway.visit_ftp("198.18.0.1", passive=True)
+        gateway.ftp_transfer("198.18.0.1", passive=True)

@@ -29,7 +29,7 @@ def test_with_a_gateway(lab, configuration):
     gateway = lab(configuration({"wired": 1, "wifi1": 1}, gateway='helpers = ["ftp"]'))
     gateway.tap
     gateway.connect(gateway.flows(4, "tcp", 8080))
-    gateway.visit_ftp("198.18.0.1", passive=True)
+    gateway.ftp_transfer("198.18.0.1", passive=True)
     Path("ready").touch()
     OUTCOME
 """

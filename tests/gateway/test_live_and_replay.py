@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from classifier.config.names import PROTOCOL_NAMES
-from classifier.lab.flow import TCP, UDP, Flow, datagram, syn
+from classifier.lab.flows import TCP, UDP, FiveTuple
+from classifier.lab.packets import datagram, syn
 from classifier.replay import FlowDecision, replay
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ use = "wifi2"
 Key = tuple[int, str, int | None, str, int | None]
 
 
-def ipv4(flow: Flow, protocol: int, body: bytes, identity: int = 0, fragment: int = 0) -> bytes:
+def ipv4(
+    flow: FiveTuple, protocol: int, body: bytes, identity: int = 0, fragment: int = 0
+) -> bytes:
     assert flow.src is not None
     head = struct.pack(
         ">BBHHHBBH", 0x45, 0, 20 + len(body), identity, fragment, 64, protocol, 0
@@ -58,12 +61,12 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def echo_request(flow: Flow) -> bytes:
+def echo_request(flow: FiveTuple) -> bytes:
     body = struct.pack(">BBHHH", 8, 0, 0, flow.sport, 1)
     return ipv4(flow, 1, body[:2] + struct.pack(">H", checksum(body)) + body[4:])
 
 
-def in_fragments(flow: Flow, identity: int) -> list[bytes]:
+def in_fragments(flow: FiveTuple, identity: int) -> list[bytes]:
     whole = struct.pack(">HHHH", flow.sport, flow.dport, 1208, 0) + bytes(1200)
     pieces = [
         ipv4(flow, UDP, whole[:800], identity, 0x2000),
@@ -82,7 +85,7 @@ def traffic(gateway: Lab) -> Iterator[bytes]:
     for number in range(600):
         host, remote = chance.choice(hosts), chance.choice(remotes)
         port = chance.choice((22, 25, 53, 443, 5000, 8080))
-        flow = Flow(UDP, host, 20000 + number, remote, port)
+        flow = FiveTuple(UDP, host, 20000 + number, remote, port)
         kind = chance.random()
         if kind < 0.4:
             sent.append(syn(flow._replace(protocol=TCP)))

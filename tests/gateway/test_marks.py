@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from classifier.lab.flow import TCP
+from classifier.lab.flows import TCP
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
@@ -60,18 +60,18 @@ def test_foreign_bits_of_packets_and_connections_survive_in_both_directions(
         assert Counter(taken.values()) == {"wired": 20, "wifi1": 20}
         assert connection_marks(gateway, port) == {wired: 20, wifi1: 20}
 
-    own = gateway.connect(gateway.flows(20, "tcp", 8081, source=None), place="gateway")
+    own = gateway.connect(gateway.flows(20, "tcp", 8081, source=None), sender="gateway")
     assert Counter(own.values()) == {"wired": 10, "wifi1": 10}
     assert connection_marks(gateway, 8081) == {wired: 10, wifi1: 10}
 
     address = str(gateway.addresses.uplink("wifi1").own)
     bound = gateway.flows(5, "tcp", 8082, source=address)
-    assert set(gateway.connect(bound, place="gateway").values()) == {"wifi1"}
+    assert set(gateway.connect(bound, sender="gateway").values()) == {"wifi1"}
     assert connection_marks(gateway, 8082) == {wifi1: 5}
 
     gateway.serve(TCP, 2222, at="gateway")
     inbound = gateway.flows(5, "tcp", 2222, to=address, source="198.18.9.9")
-    assert set(gateway.connect(inbound, place="wifi1").values()) == {"gateway"}
+    assert set(gateway.connect(inbound, sender="wifi1").values()) == {"gateway"}
     assert connection_marks(gateway, 2222) == {wifi1: 5}
 
 
@@ -94,7 +94,7 @@ def test_a_mark_that_a_socket_chose_in_our_bits_is_its_uplink(
     wifi1 = gateway.policy.mark(gateway.policy.uplink("wifi1"))
     choose = ["-p", "tcp", "--dport", "8080", "-j", "MARK", "--set-xmark", f"{wifi1:#x}/0x3f00"]
     gateway.gateway.run(["iptables", "-w", "-t", "mangle", "-I", "OUTPUT", *choose])
-    own = gateway.connect(gateway.flows(10, "tcp", 8080, source=None), place="gateway")
+    own = gateway.connect(gateway.flows(10, "tcp", 8080, source=None), sender="gateway")
     assert set(own.values()) == {"wifi1"}
     assert connection_marks(gateway, 8080) == {wifi1: 10}
     assert gateway.status()["queue"]["packets"] == 0

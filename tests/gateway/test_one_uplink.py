@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from classifier.lab.flow import syn
+from classifier.lab.packets import syn
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
@@ -30,7 +30,7 @@ def test_the_queue_holds_many_packets_of_a_flow_at_once(
     gateway.service.signal(signal.SIGCONT)
     assert int(waiting) == 2000
     gateway.tap.wait_for_packets(2000)
-    assert gateway.tap.torn() == []
+    assert gateway.tap.split_flows() == []
     assert gateway.status()["queue"]["in-flight"] == 1800
     assert sum(u["flows"] for u in gateway.status()["uplinks"].values()) == 200
 
@@ -51,8 +51,8 @@ def test_ten_packets_back_to_back_leave_by_one_uplink(
     gateway.tap.clear()
     flows = gateway.flows(200, "udp", 5000)
     gateway.send(flows, packets=10)
-    gateway.tap.settle()
-    assert gateway.tap.torn() == []
+    gateway.tap.wait_until_quiet()
+    assert gateway.tap.split_flows() == []
     taken = gateway.tap.uplinks(flows)
     assert all(len(uplinks) == 1 for uplinks in taken.values()), "a flow was lost"
     assert {name for uplinks in taken.values() for name in uplinks} == set(WEIGHTS)
@@ -84,7 +84,7 @@ def test_two_syns_of_one_connection_leave_by_one_uplink(
     flows = gateway.flows(100, "tcp", 8080)
     gateway.inject(syn(flow) for flow in flows for _ in range(2))
     gateway.tap.wait(lambda tap: all(tap.uplinks(flows).values()), what="a SYN of every flow")
-    gateway.tap.settle()
-    assert gateway.tap.torn() == []
+    gateway.tap.wait_until_quiet()
+    assert gateway.tap.split_flows() == []
     status = gateway.status()
     assert sum(uplink["flows"] for uplink in status["uplinks"].values()) == len(flows)

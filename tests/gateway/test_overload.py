@@ -53,7 +53,7 @@ def test_with_accept_nothing_is_lost_and_what_was_not_classified_is_counted(
     gateway.send(flows)
     gateway.tap.wait_for_packets(2 * FLOWS)
     assert gateway.status()["queue"]["packets"] == LENGTH
-    assert gateway.tap.torn() == []
+    assert gateway.tap.split_flows() == []
     classified = [by for by in gateway.tap.uplinks(flows).values() if by == {"wifi1"}]
     assert len(classified) == LENGTH // 2, "all the others stay on main's default route"
 
@@ -66,12 +66,12 @@ def test_with_drop_nothing_passes_that_is_not_classified(
     gateway.tap.clear()
     gateway.service.signal(signal.SIGSTOP)
     gateway.send(gateway.flows(FLOWS, "udp", 5000))
-    gateway.tap.settle()
+    gateway.tap.wait_until_quiet()
     assert gateway.tap.packets().total() == 0
     assert waiting(gateway) == LENGTH
     gateway.service.signal(signal.SIGCONT)
     gateway.tap.wait_for_packets(LENGTH)
-    gateway.tap.settle()
+    gateway.tap.wait_until_quiet()
     assert gateway.tap.packets().total() == LENGTH
     status = gateway.status()
     assert status["queue"]["dropped"] == FLOWS - LENGTH
@@ -80,7 +80,7 @@ def test_with_drop_nothing_passes_that_is_not_classified(
     gateway.service.kill()
     gateway.tap.clear()
     gateway.send(gateway.flows(20, "udp", 5000))
-    gateway.tap.settle()
+    gateway.tap.wait_until_quiet()
     assert gateway.tap.packets().total() == 0, "nobody answers, so nothing passes"
 
 

@@ -77,7 +77,7 @@ def test_flows_from_before_the_start_stay_where_they_are(
         old = [stack.enter_context(gateway.open(f)) for f in gateway.flows(10, "tcp", 8080)]
         gateway.tap.clear()
         gateway.start_service()
-        assert all(connection.say() == b"still there?" for connection in old)
+        assert all(connection.echo() == b"still there?" for connection in old)
         assert set(gateway.ask(questions).values()) == {"wired"}
         assert gateway.tap.packets()["wifi1"] == 0
         assert gateway.status()["queue"]["packets"] == 0

@@ -5,13 +5,15 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 import pytest
+from distribution import deviation, outside_interval
 
 from classifier.config import parse_policy
 from classifier.errors import LabError
 from classifier.lab.addresses import assign
-from classifier.lab.flow import Flow, FlowSource, datagram, syn
-from classifier.lab.outcome import Outcome, Promise, Sent
-from classifier.lab.shares import deviation, largest_deviation, outside_interval
+from classifier.lab.deviation import largest_deviation
+from classifier.lab.flows import FiveTuple, FlowGenerator
+from classifier.lab.packets import datagram, syn
+from classifier.lab.report import Promise, Report, Sent
 from classifier.policy import Policy
 
 EVEN = {"a": 1, "b": 1}
@@ -101,7 +103,7 @@ def test_the_loopback_interface_is_refused_by_name() -> None:
 
 def test_generated_flows_differ_and_repeat_with_their_seed() -> None:
     addresses = assign(policy("a = { interface = 'eth0', gateway = 'auto' }"))
-    one, same, other = (FlowSource(addresses, seed) for seed in (1, 1, 2))
+    one, same, other = (FlowGenerator(addresses, seed) for seed in (1, 1, 2))
     flows = one.make(2000, "tcp", [80, 443])
     assert len({(flow.sport, flow.dst) for flow in flows}) == len(flows)
     assert len({flow.dst for flow in flows}) == len(flows), "remotes do not repeat"
@@ -119,7 +121,7 @@ def test_packets_made_by_hand_have_the_checksums_that_scapy_computes(
     inet = pytest.importorskip("scapy.layers.inet")
     inet6 = pytest.importorskip("scapy.layers.inet6")
     ip = inet6.IPv6 if ":" in src else inet.IP
-    for packet in (datagram(Flow(17, src, 7, dst, 9), odd), syn(Flow(6, src, 7, dst, 9))):
+    for packet in (datagram(FiveTuple(17, src, 7, dst, 9), odd), syn(FiveTuple(6, src, 7, dst, 9))):
         parsed = ip(packet)
         layer = parsed.payload
         given = (getattr(parsed, "chksum", None), layer.chksum)
@@ -134,8 +136,8 @@ def test_packets_made_by_hand_have_the_checksums_that_scapy_computes(
 def test_a_lab_has_held_unless_a_promise_was_broken() -> None:
     sent = (Sent("all", 4, {"a": 2.0, "b": 2.0}, {"a": 2, "b": 1}),)
     kept, skipped, broken = (Promise("p", held, "f") for held in (True, None, False))
-    assert Outcome(("a", "b"), sent, (kept, skipped), 1.0).held
-    outcome = Outcome(("a", "b"), sent, (kept, broken), 1.0)
-    assert not outcome.held
-    assert outcome.data()["sent"][0]["lost"] == 1
-    assert [promise["held"] for promise in outcome.data()["promises"]] == [True, False]
+    assert Report(("a", "b"), sent, (kept, skipped), (), 1.0).held
+    report = Report(("a", "b"), sent, (kept, broken), (), 1.0)
+    assert not report.held
+    assert report.data()["sent"][0]["lost"] == 1
+    assert [promise["held"] for promise in report.data()["promises"]] == [True, False]

@@ -1,4 +1,4 @@
-"""What this kernel can do, found out by doing it in a namespace that is thrown away.
+"""What this kernel can do, found out by doing it in a namespace of its own.
 
 A missing feature is an error that names the feature and the kernel option that brings it, so
 that a skipped test and a refused `lab` say the same.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from classifier.errors import LabError
+from classifier.host.conntrack import modules
+from classifier.lab import programs
 from classifier.lab.namespace import Namespace
 
 
@@ -29,7 +32,7 @@ class Feature:
     option: str
     """The kernel configuration that brings it."""
     commands: tuple[tuple[str, ...], ...]
-    """All succeed, in one new namespace, where the feature exists."""
+    """All succeed, in one new namespace, where the feature exists; none for namespaces alone."""
 
 
 def _iptables(program: str, table: str, *rule: str) -> tuple[str, ...]:
@@ -51,13 +54,13 @@ def _netfilter(program: str) -> tuple[tuple[str, ...], ...]:
 def _nft_rule(rule: str) -> tuple[tuple[str, ...], ...]:
     chain = "{ type filter hook prerouting priority 0; }"
     return (
-        ("nft", "add table ip probe"),
-        ("nft", f"add chain ip probe first {chain}"),
-        ("nft", f"add rule ip probe first {rule}"),
+        ("nft", "add table ip feature"),
+        ("nft", f"add chain ip feature first {chain}"),
+        ("nft", f"add rule ip feature first {rule}"),
     )
 
 
-NAMESPACES = Feature("network namespaces for this user", "CONFIG_NET_NS, CONFIG_USER_NS", ())
+NAMESPACES = Feature("network namespaces", "CONFIG_NET_NS", ())
 VETH = Feature("veth interfaces", "CONFIG_VETH", (("ip", "link", "add", "veth1", "type", "veth"),))
 POLICY_ROUTING = Feature(
     "policy routing",
@@ -101,18 +104,22 @@ GATEWAY = (NAMESPACES, VETH, POLICY_ROUTING, NETFILTER, NETFILTER6)
 """Without these there is no virtual gateway."""
 
 PROGRAMS = ("ip", "iptables", "iptables-restore", "conntrack", "setpriv", "unshare")
+_INIT_FUNCTIONS = {"nf_nat_pptp": "nf_nat_helper_pptp_init"}
+"""Of modules that do not call it by their own name."""
 
 
 @cache
 def problem(feature: Feature) -> str | None:
     """Why the feature cannot be used here, or None when it can."""
     try:
-        with Namespace.create("probe") as namespace:
+        with Namespace.create("feature") as namespace:
             for command in feature.commands:
-                if shutil.which(command[0]) is None:
-                    return f"the program {command[0]} is not installed, needed for {feature.name}"
+                if (absent := programs.missing(command[0])) is not None:
+                    return f"{absent}, needed for {feature.name}"
                 namespace.run(command)
     except LabError as error:
+        if not feature.commands:
+            return _no_namespaces(str(error))
         kernel = platform.release()
         return f"this kernel ({kernel}) lacks {feature.name} ({feature.option}): {error}"
     return None
@@ -127,9 +134,7 @@ def require(*features: Feature) -> None:
 
 def require_gateway() -> None:
     """Raise MissingFeatureError unless a virtual gateway can be built here."""
-    for program in PROGRAMS:
-        if shutil.which(program) is None:
-            raise MissingFeatureError(f"the program {program} is not installed")
+    _require_programs(*PROGRAMS)
     # One by one: without namespaces the others need not be tried.
     for feature in GATEWAY:
         require(feature)
@@ -139,21 +144,63 @@ def own_namespaces(argv: Sequence[str]) -> list[str]:
     """The command that runs `argv` with all rights over a network and mount namespace of its own.
 
     /run is an empty directory there, because iptables keeps its lock in it. As a user without
-    rights the command gets a user namespace as well, in which that user is root.
+    rights the command gets a user namespace as well, in which that user is root. PATH names the
+    folders of system programs too, which an ordinary user's lacks on Debian.
     """
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     script = 'mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && exec "$@"'
-    return ["unshare", *user, "--net", "--mount", "--", "sh", "-c", script, "sh", *argv]
+    path = f"PATH={programs.search_path()}"
+    return [
+        "env",
+        path,
+        "unshare",
+        *user,
+        "--net",
+        "--mount",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        *argv,
+    ]
 
 
 def require_user_namespaces() -> None:
     """Raise MissingFeatureError when this user cannot have `own_namespaces`."""
-    for program in ("unshare", "ip"):
-        if shutil.which(program) is None:
-            raise MissingFeatureError(f"the program {program} is not installed")
+    _require_programs("unshare", "mount", "ip")
     tried = subprocess.run(own_namespaces(["true"]), capture_output=True, text=True)
     if tried.returncode != 0:
-        raise MissingFeatureError(
-            f"this kernel ({platform.release()}) lacks user namespaces for this user "
-            f"(CONFIG_USER_NS, kernel.unprivileged_userns_clone): {tried.stderr.strip()}"
-        )
+        raise MissingFeatureError(_no_namespaces(tried.stderr.strip()))
+
+
+def _no_namespaces(said: str) -> str:
+    why = "chroot, or a container without rights?"
+    if os.geteuid() != 0:
+        why += " Users need CONFIG_USER_NS, kernel.unprivileged_userns_clone"
+    return f"cannot make namespaces here ({why}): {said}"
+
+
+def missing_helper_modules(helpers: Iterable[str]) -> list[str]:
+    """Kernel modules that these conntrack helpers need and that this kernel has not got now.
+
+    A name is `NAME_init` in the kernel's list of symbols where it is built in, and `[NAME]` where
+    it is a module that is loaded. Without such a list (CONFIG_KALLSYMS) nothing is called missing.
+    """
+    wanted = modules(helpers)
+    try:
+        symbols = Path("/proc/kallsyms").read_text() if wanted else ""
+    except OSError:
+        return []
+    return [name for name in wanted if symbols and not _has_module(symbols, name)]
+
+
+def _has_module(symbols: str, name: str) -> bool:
+    init = _INIT_FUNCTIONS.get(name, f"{name}_init")
+    return re.search(rf"(?: {init}$|\[{name}\]$)", symbols, re.MULTILINE) is not None
+
+
+def _require_programs(*names: str) -> None:
+    absent = [said for name in names if (said := programs.missing(name)) is not None]
+    if absent:
+        raise MissingFeatureError("\n".join(absent))

@@ -33,10 +33,12 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Report:
     uplinks: tuple[str, ...]
     sent: tuple[Sent, ...]
     promises: tuple[Promise, ...]
+    warnings: tuple[str, ...]
+    """What this kernel lacks for the policy; no promise is broken by it."""
     seconds: float
 
     @property
@@ -64,6 +66,7 @@ class Outcome:
                 {"promise": promise.text, "held": promise.held, "found": promise.found}
                 for promise in self.promises
             ],
+            "warnings": list(self.warnings),
         }
 
 

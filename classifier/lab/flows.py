@@ -1,10 +1,9 @@
-"""Flows to be sent through the virtual gateway, and their packets."""
+"""Flows to be sent through the virtual gateway."""
 
 from __future__ import annotations
 
 import random
 import socket
-import struct
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import cycle
@@ -18,11 +17,10 @@ UDP = socket.IPPROTO_UDP
 PROTOCOLS = {"tcp": TCP, "udp": UDP}
 
 _FIRST_PORT, _LAST_PORT = 20000, 59999
-_SYN = 0x02
 
 
-class Flow(NamedTuple):
-    """A flow as its sender sees it; ports in host order."""
+class FiveTuple(NamedTuple):
+    """A flow, by what its packets have in common; ports in host order."""
 
     protocol: int
     src: str | None
@@ -33,14 +31,21 @@ class Flow(NamedTuple):
 
     @property
     def version(self) -> int:
+        """4 or 6."""
         return 6 if ":" in self.dst else 4
+
+    @property
+    def after_nat(self) -> tuple[int, int, str, int]:
+        """What masquerading leaves of it: protocol, source port and remote. The lab's flows differ
+        in their source ports, so that the kernel has no reason to change them."""
+        return self.protocol, self.sport, self.dst, self.dport
 
     @property
     def family(self) -> socket.AddressFamily:
         return socket.AF_INET6 if self.version == 6 else socket.AF_INET
 
 
-class FlowSource:
+class FlowGenerator:
     """Makes flows that differ in their source ports, so that they are told apart after NAT.
 
     The ports repeat after forty thousand flows. Same seed, same flows.
@@ -61,7 +66,7 @@ class FlowSource:
         to: str | Sequence[str] | None = None,
         source: str | Sequence[str] | None = "lan",
         family: int = 4,
-    ) -> list[Flow]:
+    ) -> list[FiveTuple]:
         """`count` flows.
 
         `to`: remotes, used in turn; a network in CIDR form stands for random hosts of it; None
@@ -73,7 +78,7 @@ class FlowSource:
         sources = self._sources(source, family)
         number = PROTOCOLS[protocol]
         return [
-            Flow(number, next(sources), next(self._ports), next(remotes), next(ports))
+            FiveTuple(number, next(sources), next(self._ports), next(remotes), next(ports))
             for _ in range(count)
         ]
 
@@ -113,43 +118,3 @@ class FlowSource:
         if addresses.pool6 is None:
             raise LabError("no uplink of this policy takes IPv6 flows, so the lab has no IPv6")
         return cycle(str(addresses.pool6[number]) for number in range(1, 255))
-
-
-def datagram(flow: Flow, payload: bytes = b"") -> bytes:
-    """A UDP packet of the flow, from the IP header on, with its checksums."""
-    header = struct.pack("!HHHH", flow.sport, flow.dport, 8 + len(payload), 0)
-    return _packet(flow, UDP, header, payload, 6)
-
-
-def syn(flow: Flow, sequence: int = 1000) -> bytes:
-    """The first packet of a TCP connection, from the IP header on, with its checksums."""
-    header = struct.pack(
-        "!HHIIBBHHH", flow.sport, flow.dport, sequence, 0, 5 << 4, _SYN, 64240, 0, 0
-    )
-    return _packet(flow, TCP, header, b"", 16)
-
-
-def _packet(flow: Flow, protocol: int, header: bytes, payload: bytes, checksum_at: int) -> bytes:
-    if flow.src is None:
-        raise LabError("a packet that is made by hand needs a source address")
-    source = socket.inet_pton(flow.family, flow.src)
-    remote = socket.inet_pton(flow.family, flow.dst)
-    length = len(header) + len(payload)
-    if flow.version == 4:
-        pseudo = source + remote + struct.pack("!BBH", 0, protocol, length)
-        plain = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, 64, protocol, 0)
-        ip = _with_checksum(plain + source + remote, 10, plain + source + remote)
-    else:
-        pseudo = source + remote + struct.pack("!IHBB", length, 0, 0, protocol)
-        ip = struct.pack("!IHBB", 6 << 28, length, protocol, 64) + source + remote
-    return ip + _with_checksum(header, checksum_at, pseudo + header + payload) + payload
-
-
-def _with_checksum(header: bytes, at: int, covered: bytes) -> bytes:
-    """The header with the internet checksum (RFC 1071) of `covered` written at offset `at`."""
-    if len(covered) % 2:
-        covered += b"\0"
-    total = sum(struct.unpack(f"!{len(covered) // 2}H", covered))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return header[:at] + struct.pack("!H", ~total & 0xFFFF or 0xFFFF) + header[at + 2 :]

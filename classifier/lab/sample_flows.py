@@ -9,8 +9,9 @@ from ipaddress import IPv4Network, ip_address
 from itertools import chain, zip_longest
 
 from classifier.lab.addresses import Addresses
-from classifier.lab.flow import TCP, UDP, Flow, datagram, syn
+from classifier.lab.flows import TCP, UDP, FiveTuple
 from classifier.lab.lab import Lab
+from classifier.lab.packets import datagram, syn
 from classifier.policy import Network, Policy, Rule
 
 _TCP_PORTS = (80, 443, 8080, 22, 25, 993, 5222, 6881)
@@ -19,17 +20,17 @@ _TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Specimen:
+class SampleFlow:
     """A flow with all that the engine would be told about its first packet."""
 
-    flow: Flow
+    flow: FiveTuple
     in_interface: str | None
     """None: one of the gateway's own flows."""
     packet: bytes
     """From the IP header on."""
 
 
-class Specimens:
+class SampleFlows:
     """Makes flows that a virtual gateway can carry; same seed, same flows."""
 
     def __init__(self, lab: Lab, seed: int) -> None:
@@ -38,7 +39,7 @@ class Specimens:
         self._addresses: Addresses = lab.addresses
         self._random = random.Random(seed)
 
-    def make(self, count: int) -> list[Specimen]:
+    def make(self, count: int) -> list[SampleFlow]:
         """About `count` flows: half to anywhere, half for the rules in turn, well mixed."""
         rules = [rule for rule in self._policy.rules if _can_be_met(rule, self._policy)]
         each = count // 2 // len(rules) if rules else 0
@@ -46,23 +47,23 @@ class Specimens:
         made = [self._for_rule(rule, each, ports[rule.name]) for rule in rules]
         made.append(self._anywhere(count - each * len(rules)))
         mixed = chain.from_iterable(zip_longest(*made))
-        return [specimen for specimen in mixed if specimen is not None]
+        return [sample for sample in mixed if sample is not None]
 
-    def _anywhere(self, count: int) -> list[Specimen]:
+    def _anywhere(self, count: int) -> list[SampleFlow]:
         lan = self._addresses.lans[0].interface if self._addresses.lans else None
         source = "lan" if lan else None
         tcp = self._lab.flows(count - count // 3, "tcp", _TCP_PORTS, source=source)
         udp = self._lab.flows(count // 3, "udp", _UDP_PORTS, source=source)
         mixed = [*tcp, *udp]
         self._random.shuffle(mixed)
-        return [self._specimen(flow, lan) for flow in mixed]
+        return [self._sample(flow, lan) for flow in mixed]
 
-    def _for_rule(self, rule: Rule, count: int, ports: Sequence[int]) -> list[Specimen]:
+    def _for_rule(self, rule: Rule, count: int, ports: Sequence[int]) -> list[SampleFlow]:
         family = 6 if rule.family == "ipv6" or _only_ipv6(rule) else 4
         protocol = "udp" if rule.protocols and TCP not in rule.protocols else "tcp"
         interface = self._interface(rule)
         source = self._sources(rule, interface, family)
-        found: list[Specimen] = []
+        found: list[SampleFlow] = []
         for number in range(count):
             remote = self._remote(rule, family)
             if remote is None:
@@ -74,7 +75,7 @@ class Specimens:
             if rule.from_ports:
                 low, high = self._random.choice(rule.from_ports)
                 flow = flow._replace(sport=self._random.randint(max(low, 1), high))
-            found.append(self._specimen(flow, interface))
+            found.append(self._sample(flow, interface))
         return found
 
     def _ports(self, rule: Rule) -> list[int]:
@@ -135,11 +136,11 @@ class Specimens:
         )  # fmt: skip
         return not special and not any(address in network for network in near)
 
-    def _specimen(self, flow: Flow, interface: str | None) -> Specimen:
+    def _sample(self, flow: FiveTuple, interface: str | None) -> SampleFlow:
         # A socket's source address is chosen by the main table, before anything marks its packets.
         src = flow.src or str(self._addresses.uplinks[0].own)
         make = syn if flow.protocol == TCP else datagram
-        return Specimen(flow, interface, make(flow._replace(src=src)))
+        return SampleFlow(flow, interface, make(flow._replace(src=src)))
 
 
 def _can_be_met(rule: Rule, policy: Policy) -> bool:

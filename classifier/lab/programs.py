@@ -1,0 +1,34 @@
+"""Where programs are found: an ordinary user's PATH on Debian lacks /usr/sbin."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+_PACKAGES = {
+    "conntrack": "conntrack",
+    "ip": "iproute2",
+    "ip6tables": "iptables",
+    "iptables": "iptables",
+    "iptables-legacy": "iptables",
+    "iptables-restore": "iptables",
+    "mount": "mount",
+    "nft": "nftables",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
+}
+
+
+def search_path() -> str:
+    """PATH, and behind it the folders for system programs that it lacks."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join([*folders, *(f for f in _SYSTEM_FOLDERS if f not in folders)])
+
+
+def missing(name: str) -> str | None:
+    """Why the program cannot be used, with the Debian package that has it; None when it can."""
+    if shutil.which(name, path=search_path()) is not None:
+        return None
+    package = f" (Debian package: {_PACKAGES[name]})" if name in _PACKAGES else ""
+    return f"{name}: not found in PATH or /usr/sbin{package}"

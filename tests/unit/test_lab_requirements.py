@@ -1,0 +1,90 @@
+"""What the lab needs is found where it is, and is named when it is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from classifier.errors import LabError
+from classifier.lab import features, programs
+
+ROOT = Path(__file__).parents[2]
+SYMBOLS = """\
+0000000000000000 t nf_conntrack_ftp_init
+0000000000000000 t nf_nat_helper_pptp_init
+0000000000000000 t nf_nat_irc_init_net
+0000000000000000 t nf_nat_tftp\t[nf_nat_tftp]
+0000000000000000 t help\t[nf_nat_amanda]
+"""
+
+
+def test_an_ordinary_user_s_path_on_debian_still_finds_programs_of_the_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
+    assert programs.search_path().split(":") == [
+        *("/usr/local/bin", "/usr/bin", "/bin"),
+        *("/usr/local/sbin", "/usr/sbin", "/sbin"),
+    ]
+    monkeypatch.setenv("PATH", "/usr/sbin:/somewhere")
+    assert programs.search_path() == "/usr/sbin:/somewhere:/usr/local/sbin:/sbin"
+
+
+def test_a_program_in_path_comes_before_that_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert programs.missing("no-such-program") == "no-such-program: not found in PATH or /usr/sbin"
+    program = tmp_path / "no-such-program"
+    program.touch()
+    program.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert programs.missing("no-such-program") is None
+
+
+def test_a_program_that_is_missing_is_named_with_its_debian_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(programs, "search_path", lambda: "/nowhere")
+    assert programs.missing("iptables") == (
+        "iptables: not found in PATH or /usr/sbin (Debian package: iptables)"
+    )
+    with pytest.raises(LabError) as error:
+        features.require_gateway()
+    lines = str(error.value).splitlines()
+    assert len(lines) == len(features.PROGRAMS)
+    assert "conntrack: not found in PATH or /usr/sbin (Debian package: conntrack)" in lines
+
+
+def test_modules_of_helpers_are_found_built_in_or_loaded() -> None:
+    def lacks(*names: str) -> list[str]:
+        return [name for name in names if not features._has_module(SYMBOLS, name)]
+
+    assert lacks("nf_conntrack_ftp", "nf_nat_pptp", "nf_nat_tftp", "nf_nat_amanda") == []
+    assert lacks("nf_nat_ftp", "nf_nat_irc", "nf_nat_sip") == [
+        "nf_nat_ftp", "nf_nat_irc", "nf_nat_sip",
+    ]  # fmt: skip
+
+
+def test_a_run_that_skipped_the_gateway_says_so_in_its_last_line_with_the_reason() -> None:
+    """As root of a container that may not make namespaces."""
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    tests += ["tests/gateway/test_namespace.py", "tests/unit/test_lab_plans.py"]
+    rights = [] if os.geteuid() else ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"]
+    environment = {**os.environ, "CLASSIFIER_TESTS_IN_USER_NAMESPACE": "1"}
+    environment.pop("CLASSIFIER_REQUIRE_KERNEL", None)
+    done = subprocess.run(
+        [*rights, *tests], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    *_, counts, last = done.stdout.splitlines()
+    skipped = re.search(r"^\d+ passed, (\d+) skipped in ", counts)
+    assert skipped is not None, counts
+    reason = "cannot make namespaces here (chroot, or a container without rights?"
+    assert last.startswith(f"{skipped[1]} gateway tests were SKIPPED: {reason}")
+    assert last.endswith("Operation not permitted")
