@@ -123,6 +123,8 @@ class Gateway:
     mask: int = 0x3F00
     firewall: Literal["auto", "nftables", "iptables"] = "auto"
     helpers: tuple[str, ...] = ()
+    control_group: str | None = None
+    """Name of the group that may use the control socket, besides root and the service's user."""
 
     @property
     def marks(self) -> Marks:

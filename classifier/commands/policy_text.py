@@ -104,6 +104,11 @@ def _gateway_text(policy: Policy) -> str:
         ),
         ("firewall", gateway.firewall),
         ("helpers", ", ".join(gateway.helpers) or "none"),
+        *(
+            [("control", f"root, the service's user, group {group}")]
+            if (group := gateway.control_group)
+            else []
+        ),
         (
             "queue",
             f"{numbers}, length {queue.length}, {queue.backend}, when it is full: {queue.overload}",

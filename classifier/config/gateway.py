@@ -24,6 +24,7 @@ def read_gateway(table: Table) -> Gateway:
         mask=table.one("mask", values.mask, Gateway().mask),
         firewall=table.one("firewall", _firewall, "auto"),
         helpers=table.many("helpers", values.choice(*HELPERS), may_be_empty=True, distinct=True),
+        control_group=table.one("control_group", values.group, None),
     )
     if not gateway.local and not table.raw("lan"):
         table.wrong("local", "false needs interfaces in lan, or no flow would be classified")

@@ -6,6 +6,7 @@ Each function takes the value as tomllib gave it and returns its meaning, or rai
 
 from __future__ import annotations
 
+import grp
 import ipaddress
 import pwd
 import re
@@ -212,6 +213,17 @@ def user(value: object) -> int:
     if number is None or not 0 <= number <= _LARGEST_USER:
         raise WrongValueError(f"must be a user name or a numeric user id from 0 to {_LARGEST_USER}")
     return number
+
+
+def group(value: object) -> str:
+    """The name of a group of this host."""
+    rule = "must be the name of a group of this host"
+    if not isinstance(value, str):
+        raise WrongValueError(rule)
+    try:
+        return grp.getgrnam(value).gr_name
+    except (KeyError, ValueError):
+        raise WrongValueError(rule) from None
 
 
 def mask(value: object) -> int:

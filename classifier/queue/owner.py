@@ -8,6 +8,7 @@ from classifier.queue.figures import PROC_NET, kernel_counters
 from classifier.rights import has_net_admin
 
 _NETLINK_NETFILTER = 12  # <linux/netlink.h>
+_LONGEST_SHOWN = 200
 
 
 def why_refused(number: int) -> str:
@@ -33,7 +34,7 @@ def owner(portid: int) -> str:
         # Another user's process, or one of another pid namespace. The number is often the pid,
         # but the kernel picks another one when that is taken, so it is not passed off as one.
         return f"a process this user cannot see (netlink port {portid})"
-    return " and ".join(f"process {pid} ({_command(pid)})" for pid in pids)
+    return " and ".join(f"process {pid} ({program(pid)})" for pid in pids)
 
 
 def _inode(portid: int) -> str | None:
@@ -66,9 +67,12 @@ def _descriptors(process: Path) -> set[str]:
     return found
 
 
-def _command(pid: int) -> str:
+def program(pid: int) -> str:
+    """The command line of a process. Its owner chose it, so it is made fit for a terminal."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     except OSError:
         return "ended meanwhile"
-    return " ".join(word.decode(errors="replace") for word in words)
+    text = " ".join(word.decode(errors="replace") for word in words)
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."

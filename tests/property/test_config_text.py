@@ -55,6 +55,7 @@ KEYS = sorted(
         "mask",
         "firewall",
         "helpers",
+        "control_group",
         "first",
         "count",
         "length",

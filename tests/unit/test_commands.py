@@ -88,6 +88,14 @@ warning: rule "rule 2" takes every flow; never reached: "rule 3"
     )
 
 
+def test_check_says_which_group_may_use_the_control_socket(tmp_path: Path) -> None:
+    file = tmp_path / "group.toml"
+    file.write_text(GOOD.replace("[gateway]", '[gateway]\ncontrol_group = "root"'))
+    assert "\ncontrol     root, the service's user, group root\n" in run("check", str(file)).stdout
+    said = json.loads(run("check", str(file), "--json").stdout)
+    assert said["gateway"]["control_group"] == "root"
+
+
 def test_check_as_json_says_everything_that_is_in_effect(good: str) -> None:
     done = run("check", good, "--json")
     assert (done.returncode, done.stderr) == (0, "")

@@ -322,6 +322,13 @@ CASES = {
         '[[rules]]\nuse = "a"\nprotocol = "icmp"\nto_ports = 80',
         4, "rules[1].to_ports", "80", "ports need a protocol",
     ),
+    "control group unknown": (
+        '[gateway]\ncontrol_group = "no-such-group"',
+        2, "gateway.control_group", '"no-such-group"', "a group of this host",
+    ),
+    "control group by number": (
+        "[gateway]\ncontrol_group = 0", 2, "gateway.control_group", "0", "name of a group",
+    ),
     "user unknown": (
         '[[rules]]\nuse = "a"\nuser = "nobody-at-all"',
         3, "rules[1].user", '"nobody-at-all"', "a user of this host",

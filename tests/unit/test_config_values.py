@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import pwd
 from ipaddress import ip_network
 from typing import Any
@@ -136,3 +137,9 @@ def test_addresses_come_out_in_their_usual_spelling() -> None:
         '[uplinks.a]\ninterface = "ppp0"\ngateway = "auto"\ngateway6 = "FE80::0:1"'
     ).uplinks
     assert (uplink.gateway, uplink.gateway6) == ("auto", "fe80::1")
+
+
+def test_the_group_of_the_control_socket_is_none_or_one_of_this_host() -> None:
+    assert policy("").gateway.control_group is None
+    name = grp.getgrall()[0].gr_name
+    assert policy(f'[gateway]\ncontrol_group = "{name}"').gateway.control_group == name

@@ -8,7 +8,6 @@ import pytest
 
 from classifier.errors import ServiceError
 from classifier.service import control
-from classifier.service.lock import RuntimeLock
 
 
 def serve_once(server: control.ControlServer) -> threading.Thread:
@@ -69,13 +68,3 @@ def test_a_socket_left_by_a_killed_service_does_not_hinder_the_next(tmp_path: Pa
     assert (tmp_path / control.SOCKET_NAME).exists()
     control.ControlServer(tmp_path, lambda request: {}).close()
     assert not (tmp_path / control.SOCKET_NAME).exists()
-
-
-def test_a_second_service_in_one_runtime_directory_is_refused_naming_the_first(
-    tmp_path: Path,
-) -> None:
-    first = RuntimeLock(tmp_path / "run")
-    with pytest.raises(ServiceError, match=r"running there already \(process \d+\)"):
-        RuntimeLock(tmp_path / "run")
-    first.release()
-    RuntimeLock(tmp_path / "run").release()
