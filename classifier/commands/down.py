@@ -8,7 +8,7 @@ import sys
 from classifier.commands.directories import add_directories
 from classifier.config import load_policy
 from classifier.host.remove import remove
-from classifier.rights import require_net_admin
+from classifier.queue.capabilities import require_net_admin
 from classifier.service.serving import serving
 
 HELP = "remove everything of ours from the host, whoever left it"

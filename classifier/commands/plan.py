@@ -13,7 +13,7 @@ from classifier.host import facts
 from classifier.host.ids import stored_ids
 from classifier.host.plan import plan
 from classifier.host.render import render
-from classifier.rights import require_net_admin
+from classifier.queue.capabilities import require_net_admin
 
 HELP = "print what would be changed on this host, as text that can be read and diffed"
 

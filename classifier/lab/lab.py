@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from classifier.closing import Closing
 from classifier.config import load_policy
 from classifier.errors import LabError
 from classifier.lab import addresses, ftp, probe, topology, traffic
+from classifier.lab.closing import Closing
 from classifier.lab.connections import Beginnings, Tracked, connections
 from classifier.lab.flow import TCP, Flow, FlowSource
 from classifier.lab.ftp import FTP_PORT, FtpVisit

@@ -13,7 +13,7 @@ from typing import get_args
 from classifier.errors import ConflictError
 from classifier.host import xtables
 from classifier.host.state import QUEUE_CHAIN, Family, Variant
-from classifier.queue.figures import kernel_queues
+from classifier.queue.kernel_queues import kernel_queues
 from classifier.queue.owner import owner
 
 _TARGET = re.compile(r"-j NFQUEUE --queue-(?:num|balance) (\d+)")
