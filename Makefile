@@ -49,8 +49,8 @@ ASAN_TESTS = tests/unit/test_wire.py tests/unit/test_engine.py tests/property/te
              tests/unit/test_nfnetlink.py $(wildcard tests/gateway/test_queue*.py tests/replay)
 ASAN_LIBS  = $(foreach lib,libasan.so libubsan.so,$(shell gcc -print-file-name=$(lib)))
 asan: build  ## what reads bytes from outside, under AddressSanitizer and UndefinedBehaviorSanitizer
-	@rm -rf build/asan/ext build/asan/tests && mkdir -p build/asan
-	@tar -c --exclude='*.so' --exclude=__pycache__ classifier ext tests setup.py pyproject.toml README.md \
+	@rm -rf build/asan/bench build/asan/ext build/asan/tests && mkdir -p build/asan
+	@tar -c --exclude='*.so' --exclude=__pycache__ bench classifier ext tests setup.py pyproject.toml README.md \
 	  | tar -x -C build/asan
 	@echo "building the compiled modules with sanitizers in build/asan"
 	@cd build/asan && CLASSIFIER_SANITIZE=1 ../../$(BIN)/python -W ignore setup.py -q build_ext --inplace -j 2

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import random
 import struct
-import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
+from bench.compiled import compiled, loaded
 from bench.limits import Limits, Measure
 from bench.traffic import POLICY
 from classifier.config import parse_policy
 from classifier.engine.engine import Engine
-from classifier.errors import UsageError
 
 HELP = "one decision among a million sticky entries, and the memory of one: against the targets"
 
-_HERE = Path(__file__).parent
 _PACKETS = 64 * 500
 _FIRST_REMOTE = 0x0B000000
 _TARGETS = (
@@ -42,7 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Limits:
     """Raises UsageError when the timed loop cannot be compiled."""
     with tempfile.TemporaryDirectory(prefix="nfq-classifier-bench-") as folder:
-        decide = _compiled(Path(folder))
+        program = compiled(Path(__file__).parent / "peers" / "deciding.pyx", Path(folder))
+        decide: _Decide = loaded("deciding", program).decide
     traffic = _Traffic(options.seed, options.sticky_entries)
     before = _resident()
     engine = Engine(parse_policy(_policy(options.sticky_entries)), options.seed)
@@ -125,32 +121,3 @@ def _resident() -> int:
     """Bytes of memory that this process holds."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
-
-
-def _compiled(folder: Path) -> _Decide:
-    source, written = _HERE / "peers" / "deciding.pyx", folder / "deciding.c"
-    program = folder / f"deciding{sysconfig.get_config_var('EXT_SUFFIX')}"
-    include = sysconfig.get_path("include")
-    for command in (
-        [
-            sys.executable,
-            "-m",
-            "cython",
-            "-3",
-            f"-I{_HERE.parent}",
-            str(source),
-            "-o",
-            str(written),
-        ],
-        ["gcc", "-O2", "-shared", "-fPIC", f"-I{include}", str(written), "-o", str(program)],
-    ):
-        compiled = subprocess.run(command, capture_output=True, text=True)
-        if compiled.returncode != 0:
-            raise UsageError(f"{command[0]} {source.name}: {compiled.stderr}")
-    spec = importlib.util.spec_from_file_location("deciding", program)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    decide: _Decide = module.decide
-    return decide

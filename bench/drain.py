@@ -22,7 +22,7 @@ from bench.result import OURS, Peer, Result, Times, compare
 from bench.traffic import packets
 from classifier.errors import QueueError
 from classifier.lab.namespace import Namespace
-from classifier.queue.figures import kernel_counters
+from classifier.queue.kernel_queues import kernel_queue
 
 HELP = "packets waiting in a queue, answered: against C and Python readers"
 
@@ -143,7 +143,7 @@ def _wait_until_queued(gateway: Namespace, wanted: int) -> None:
     deadline = time.monotonic() + _PATIENCE
     while True:
         with gateway.enter():
-            queue = kernel_counters(0)
+            queue = kernel_queue(0)
         waiting = queue.waiting if queue else 0
         if waiting == wanted:
             return

@@ -12,7 +12,7 @@ from classifier.host import reading, steps
 from classifier.host.diff import diff
 from classifier.host.iptables.programs import IPTABLES, Variant, installed_variant
 from classifier.host.plan import NOTHING
-from classifier.rights import require_net_admin
+from classifier.queue.capabilities import require_net_admin
 
 HELP = "remove everything of ours from the host, whichever run left it"
 

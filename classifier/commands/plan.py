@@ -17,7 +17,7 @@ from classifier.host.diff import diff
 from classifier.host.plan import plan
 from classifier.host.snapshot import Snapshot
 from classifier.policy import Policy
-from classifier.rights import require_net_admin
+from classifier.queue.capabilities import require_net_admin
 from classifier.state.ids import stored_ids
 
 HELP = "print what would be changed on this host, as text that can be read and diffed"

@@ -8,7 +8,7 @@ import logging
 
 from classifier.commands.directories import add_directories
 from classifier.config import load_policy
-from classifier.rights import require_net_admin
+from classifier.queue.capabilities import require_net_admin
 from classifier.service.gateway import RunSettings, Service
 from classifier.service.signals import StopRequest
 

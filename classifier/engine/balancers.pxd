@@ -51,14 +51,14 @@ cdef uint64_t sticky_key(
     const Balancer* balancer, const HashKey* key, const Packet* packet
 ) noexcept nogil
 
-# The uplink remembered for a key, which is thereby remembered longer, or 0; then `place` is set for
+# The uplink remembered for a key, which is thereby remembered longer, or 0; then `slot` is set for
 # `remember`. One that is remembered but cannot take the flow is forgotten.
 cdef uint8_t remembered(
-    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** place
+    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** slot
 ) noexcept nogil
 
 cdef void remember(
-    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* place
+    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil
 
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil

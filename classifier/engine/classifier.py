@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
+import secrets
 from collections.abc import Iterable
 
-from classifier.engine.counters import Counters
+from classifier.engine.counters import EngineCounters
 from classifier.engine.decision import Decision
 from classifier.engine.engine import Engine
 from classifier.errors import UsageError
@@ -24,7 +24,7 @@ class Classifier:
     """
 
     def __init__(self, policy: Policy, seed: int | None = None) -> None:
-        self.engine = Engine(policy, int.from_bytes(os.urandom(8)) if seed is None else seed)
+        self.engine = Engine(policy, secrets.randbits(64) if seed is None else seed)
 
     @property
     def policy(self) -> Policy:
@@ -60,7 +60,7 @@ class Classifier:
         """Says that an uplink is up or down. UsageError: the policy has no such uplink."""
         self.engine.set_usable(uplink, up, up)
 
-    def counters(self) -> Counters:
+    def counters(self) -> EngineCounters:
         return self.engine.counters()
 
 

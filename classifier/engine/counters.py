@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
+class EngineCounters:
     """Read while the engine runs, so the numbers of one reading may be a few packets apart."""
 
     packets: int

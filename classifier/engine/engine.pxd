@@ -9,8 +9,8 @@ from classifier.engine.mutex cimport pthread_mutex_t
 from classifier.engine.tables cimport Slot, Table
 from classifier.engine.wire cimport Packet
 
-cdef enum Verdict:
-    ACCEPT = 0        # answer with the decision's mark merged under the mask
+cdef enum Action:
+    ACCEPT = 0        # with the decision's mark merged under the mask
     DROP_PACKET = 1
     UNTOUCHED = 2     # malformed: accept, our mark bits as if the packet had never been queued
 
@@ -19,7 +19,7 @@ cdef struct Decision:
     int32_t rule      # index into policy.rules, -1 for none
     uint8_t uplink    # uplink id, 0 for none
     uint8_t reason    # index into classifier.engine.decision.REASONS
-    uint8_t verdict   # a Verdict
+    uint8_t action    # an Action
 
 cdef struct Item:
     # One packet on its way through the engine.
@@ -29,16 +29,16 @@ cdef struct Item:
     int64_t uid              # user id of the own flow's socket; -1: unknown
     Decision decision        # written by the engine
 
-cdef struct Flow:
-    # One packet between the passes of `decide`.
+cdef struct Lookup:
+    # What is known of a packet between the passes of `decide`.
     Packet packet
-    uint64_t digest            # of addresses, ports and protocol
     int fault                  # what `parse` said
-    bint matched               # `rule` and, for a balancer that needs it, `sticky` are known
+    uint64_t flow_digest       # of addresses, ports and protocol
+    bint has_rule              # `rule` and, for a balancer that needs it, `sticky_digest` are known
     int32_t rule
-    uint64_t sticky            # digest
+    uint64_t sticky_digest
 
-cdef struct Tally:
+cdef struct Counts:
     uint64_t packets
     uint64_t malformed
     uint64_t in_flight
@@ -56,7 +56,7 @@ cdef class Engine:
     cdef Compiled compiled
     cdef uint64_t* rule_flows
     cdef Table in_flight
-    cdef Tally tally
+    cdef Counts counts
     cdef dict interfaces            # name to number
     cdef tuple names                # uplink names by id
 
@@ -72,17 +72,17 @@ cdef class Engine:
         self, const Packet* packet, uint16_t interface, int64_t uid, uint64_t now, Decision* decision
     ) noexcept nogil
 
-    cdef void prepare(self, Flow* flow) noexcept nogil
-    cdef void match(self, Flow* flow, uint16_t interface, int64_t uid) noexcept nogil
-    cdef void settle(
-        self, Flow* flow, uint16_t interface, int64_t uid, Decision* decision
+    cdef void digest_flow(self, Lookup* lookup) noexcept nogil
+    cdef void find_rule(self, Lookup* lookup, uint16_t interface, int64_t uid) noexcept nogil
+    cdef void decide_packet(
+        self, Lookup* lookup, uint16_t interface, int64_t uid, Decision* decision
     ) noexcept nogil
-    cdef bint repeat(self, Flow* flow, Decision* decision, Slot** place) noexcept nogil
-    cdef void follow(self, Flow* flow, Decision* decision) noexcept nogil
-    cdef uint8_t balance(
-        self, Balancer* balancer, Flow* flow, uint8_t* reason
+    cdef bint find_in_flight(self, Lookup* lookup, Decision* decision, Slot** slot) noexcept nogil
+    cdef void use_target(self, Lookup* lookup, Decision* decision) noexcept nogil
+    cdef uint8_t pick_uplink(
+        self, Balancer* balancer, Lookup* lookup, uint8_t* reason
     ) noexcept nogil
-    cdef void place(self, uint8_t uplink, uint8_t reason, Decision* decision) noexcept nogil
-    cdef void leave(self, uint8_t reason, Decision* decision) noexcept nogil
-    cdef void drop(self, Decision* decision) noexcept nogil
+    cdef void use_uplink(self, uint8_t uplink, uint8_t reason, Decision* decision) noexcept nogil
+    cdef void use_direct(self, uint8_t reason, Decision* decision) noexcept nogil
+    cdef void use_drop(self, Decision* decision) noexcept nogil
     cdef object decision_value(self, const Decision* decision)

@@ -1,6 +1,6 @@
 from collections.abc import Iterable
 
-from classifier.engine.counters import Counters
+from classifier.engine.counters import EngineCounters
 from classifier.engine.decision import Decision
 from classifier.policy import Policy
 
@@ -10,7 +10,7 @@ class Engine:
     def interface_number(self, name: str) -> int: ...
     def set_usable(self, name: str, ipv4: bool, ipv6: bool) -> None: ...
     def usable_families(self, name: str) -> tuple[bool, bool]: ...
-    def counters(self) -> Counters: ...
+    def counters(self) -> EngineCounters: ...
     def classify(
         self,
         packet: bytes | bytearray | memoryview,

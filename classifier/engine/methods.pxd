@@ -1,19 +1,19 @@
 # How a balancer chooses among the uplinks that can take a flow: nth, weighted, hash.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-cdef struct Share:
+cdef struct WeightedUplink:
     int64_t weight
-    int64_t current      # nth: what the uplink is owed, times the sum of weights
-    uint8_t uplink       # id
+    int64_t current_weight    # nth: flows that the uplink is behind, times the sum of weights
+    uint8_t id
 
 cdef struct Choice:
     # The uplinks that can take a flow, in the order of the configuration.
-    Share* shares
+    WeightedUplink* uplinks
     uint32_t count
     int64_t total        # sum of weights
     bint by_deadline     # nth: which rule to follow
 
-# Starts the turns of nth anew, after the shares have been written.
+# Starts the turns of nth anew, after the weights have been written.
 cdef void begin_turns(Choice* choice) noexcept nogil
 
 # Each returns an uplink id; the choice must not be empty.

@@ -91,11 +91,11 @@ cdef inline Slot* find(const Table* table, uint64_t digest) noexcept nogil:
 cdef int create(Table* table, size_t capacity, bint with_values) except -1
 cdef void destroy(Table* table) noexcept nogil
 
-# Makes room for one more, then an entry for a key that is not there; `place` is what `find` gave, and
+# Makes room for one more, then an entry for a key that is not there; `slot` is what `find` gave, and
 # nothing has changed in the table since. Never fails: when the table is full, the entry that expires
 # soonest among a few goes. The caller writes the value.
 cdef Slot* insert(
-    Table* table, Slot* place, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
+    Table* table, Slot* slot, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
 ) noexcept nogil
 
 cdef void remove(Table* table, Slot* entry) noexcept nogil

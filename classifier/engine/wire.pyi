@@ -1,3 +1,2 @@
-from typing import Any
-
-def headers(packet: bytes | bytearray | memoryview) -> dict[str, Any]: ...
+EXTENSION_HEADERS: frozenset[int]
+"""Protocol numbers of IPv6 headers that have another header behind them."""

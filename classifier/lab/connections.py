@@ -8,8 +8,8 @@ import threading
 import time
 from typing import NamedTuple
 
-from classifier.closing import Closing
 from classifier.errors import LabError
+from classifier.lab.closing import Closing
 from classifier.lab.namespace import Namespace
 
 _FIELD = re.compile(r"(\w+)=(\S+)")

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from classifier.closing import Closing
 from classifier.config import load_policy
 from classifier.errors import LabError
 from classifier.lab import addresses, features, ftp, topology, traffic
+from classifier.lab.closing import Closing
 from classifier.lab.connections import ConntrackEntry, NewConnections, connections
 from classifier.lab.flows import TCP, FiveTuple, FlowGenerator
 from classifier.lab.ftp import FTP_PORT, FtpTransfer

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from classifier.closing import Closing
 from classifier.errors import LabError
 from classifier.lab import programs
+from classifier.lab.closing import Closing
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"

@@ -10,8 +10,8 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 
-from classifier.closing import Closing
 from classifier.errors import LabError
+from classifier.lab.closing import Closing
 from classifier.lab.flows import TCP, UDP, FiveTuple
 from classifier.lab.namespace import Namespace
 from classifier.lab.servers import QUESTION

@@ -16,9 +16,8 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from classifier.closing import Closing
 from classifier.errors import QueueError
 from classifier.queue import binding
 from classifier.queue.owner import why_refused
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 
     from classifier.engine.engine import Engine
 
-_DROP, _ACCEPT = 1, 0  # Verdict in classifier/engine.pxd
+_DROP, _ACCEPT = 1, 0  # Action in classifier/engine/engine.pxd
 
 
-class LibraryQueue(Closing):
+class LibraryQueue:
     """See `classifier.queue.packet_queue.PacketQueue`; binds in the calling thread's namespace."""
 
     def __init__(self, engine: Engine, number: int, settings: QueueSettings) -> None:
@@ -84,13 +83,13 @@ class LibraryQueue(Closing):
             payload = packet.get_payload()
         except RuntimeError:  # the message had none
             payload = b""
-        verdict, mark = self._engine.decide_one(
+        action, mark = self._engine.decide_one(
             payload, self._interfaces.get(packet.indev, 0), -1, self._now()
         )
-        if verdict == _DROP:
+        if action == _DROP:
             packet.drop()
             return
-        packet.set_mark(packet.get_mark() & self._foreign | (mark if verdict == _ACCEPT else 0))
+        packet.set_mark(packet.get_mark() & self._foreign | (mark if action == _ACCEPT else 0))
         packet.accept()
 
     def _now(self) -> int:
@@ -122,6 +121,12 @@ class LibraryQueue(Closing):
             self._library.unbind()
             self._socket.close()
             os.close(self._wake)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def set_interfaces(self, interfaces: Mapping[int, int]) -> None:
         self._interfaces = dict(interfaces)

@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 cdef enum:
     VERDICT_BYTES = 40
 
-cdef enum Kind:
+cdef enum MessageKind:
     PACKET = 0        # `packet` holds what could be read; its id at least
     KERNEL_ERROR = 1  # `error` is an errno, 0 for an acknowledgement
     OVERRUN = 2
@@ -20,11 +20,11 @@ cdef struct QueuedPacket:
     bint broken               # an attribute did not fit: payload empty, mark perhaps not read
 
 # `size` is how many bytes are there; nothing beyond them is read, whatever the message claims.
-cdef Kind read_message(
+cdef MessageKind read_message(
     const uint8_t* data, size_t size, QueuedPacket* packet, int* error
 ) noexcept nogil
 
-cdef struct Answer:
+cdef struct Verdict:
     uint32_t id
     bint accept
     bint has_mark    # without it the packet's mark is left alone
@@ -33,5 +33,5 @@ cdef struct Answer:
 # Write a verdict at `out`, which has room for VERDICT_BYTES; returns the bytes written. With
 # `all_up_to` it answers every packet that waits and is not younger than this one.
 cdef size_t write_verdict(
-    uint8_t* out, uint16_t queue, const Answer* answer, bint all_up_to
+    uint8_t* out, uint16_t queue, const Verdict* verdict, bint all_up_to
 ) noexcept nogil

@@ -1,6 +1,1 @@
-from typing import Any
-
-def read(data: bytes) -> tuple[str, Any]: ...
-def verdict(
-    queue: int, id: int, accept: bool, mark: int | None = None, all_up_to: bool = False
-) -> bytes: ...
+# Compiled code for compiled code only; see nfnetlink.pxd.

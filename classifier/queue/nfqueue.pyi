@@ -2,10 +2,7 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from classifier.engine.engine import Engine
-from classifier.queue.figures import kernel_counters as kernel_counters
-from classifier.queue.figures import unsafe_kernel as unsafe_kernel
-from classifier.queue.packet_queue import QueueCounters
-from classifier.queue.packet_queue import QueueSettings as QueueSettings
+from classifier.queue.packet_queue import QueueCounters, QueueSettings
 
 class NativeQueue:
     number: int

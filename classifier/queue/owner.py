@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from classifier.queue.figures import PROC_NET, kernel_counters
-from classifier.rights import has_net_admin
+from classifier.queue.capabilities import has_net_admin
+from classifier.queue.kernel_queues import PROC_NET, kernel_queue
 
 _NETLINK_NETFILTER = 12  # <linux/netlink.h>
 _LONGEST_SHOWN = 200
@@ -16,7 +16,7 @@ def why_refused(number: int) -> str:
     if not has_net_admin():
         return "this process lacks CAP_NET_ADMIN (run as root, or in a user namespace of its own)"
     try:
-        queue = kernel_counters(number)
+        queue = kernel_queue(number)
     except OSError:
         queue = None
     if queue is None:

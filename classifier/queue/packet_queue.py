@@ -1,4 +1,4 @@
-"""What every reader of an NFQUEUE has in common: its settings, its figures, its methods."""
+"""What every reader of an NFQUEUE has in common: its settings, its counters, its methods."""
 
 from __future__ import annotations
 

@@ -1,9 +1,18 @@
 # Link layers: from a captured frame to the IP packet in it.
 #
 # Numbers are LINKTYPE_ values (https://www.tcpdump.org/linktypes.html) and EtherTypes (IEEE 802).
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 
 from classifier.engine.octets cimport big16, big32
+from classifier.replay.stream cimport Stream, fail
+
+cdef struct Frame:
+    const uint8_t* data   # from the IP header on; NULL: not an IP packet
+    uint32_t size         # bytes at data
+    uint32_t length       # bytes the packet had from the IP header on before the capture cut it
+    uint8_t version       # the IP version that the link layer names; 0: it names none
+    int64_t time          # nanoseconds since 1970
 
 cdef enum Link:
     LINK_NULL = 0
@@ -145,3 +154,28 @@ cdef inline uint8_t find_ip(
         return 6 if family in (10, 24, 28, 30) else NOT_IP
     offset[0] = 0
     return 4 if link == LINK_IPV4 else 6 if link == LINK_IPV6 else ANY_VERSION
+
+
+# Fills in a frame, but for its time, from the captured bytes; `length` is what it had uncut.
+cdef inline void set_frame(
+    Frame* frame, uint32_t link, const uint8_t* data, uint32_t size, uint32_t length
+) noexcept nogil:
+    cdef uint32_t offset = 0
+    if length < size:
+        length = size
+    frame.version = find_ip(link, data, size, &offset)
+    if frame.version == NOT_IP:
+        frame.data = NULL
+        frame.size = size
+        frame.length = length
+    else:
+        frame.data = data + offset
+        frame.size = size - offset
+        frame.length = length - offset
+
+
+# The file cannot be read further, since it has frames of a link type that is not known.
+cdef inline int fail_link(Stream* stream, uint64_t at, uint32_t link) noexcept nogil:
+    snprintf(stream.reason, sizeof(stream.reason), "link type %u%s is not one that can be read",
+             link, link_name(link))
+    return fail(stream, at, stream.reason)

@@ -1,41 +1,22 @@
-# What stands inside the blocks of a pcapng file.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+# pcapng files: sections of blocks.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-cdef enum BlockKind:
-    INTERFACE_BLOCK = 1
-    OLD_PACKET_BLOCK = 2
-    SIMPLE_PACKET_BLOCK = 3
-    ENHANCED_PACKET_BLOCK = 6
-    SECTION_BLOCK = 0x0A0D0D0A
+from classifier.replay.link cimport Frame
+from classifier.replay.pcapng_blocks cimport Interface
+from classifier.replay.stream cimport Stream
 
-cdef struct Interface:
-    # One capture interface of a section; a pcap file has exactly one.
-    uint32_t link
-    uint32_t snaplen    # 0: no limit
-    uint64_t scale      # nanoseconds per tick where a tick is that long, else 0
-    uint64_t divisor    # ticks per nanosecond where a tick is shorter; 0: too short to count
-    int binary          # a tick is 2**-binary seconds; -1: it is a power of ten, see above
-    int64_t offset      # seconds to add
+cdef struct PcapngFile:
+    bint swap              # the section's byte order is not this machine's
+    Interface* interfaces  # of the section
+    uint32_t interface_count, interface_room
+    int64_t last_time      # of a packet, for those that have none
+    uint64_t skip          # bytes of a block still to be passed over
+    uint64_t skip_from     # file offset of that block
+    uint32_t trailer       # the length that the passed-over block has to end with
 
-cdef struct PacketBlock:
-    const uint8_t* data
-    uint32_t size       # bytes at data
-    uint32_t length     # bytes that the packet had
-    uint32_t link
-    bint has_time
-    int64_t time        # nanoseconds since 1970
+# Whether a file that begins with these 4 bytes is one.
+cdef bint is_pcapng(const uint8_t* head) noexcept nogil
 
-cdef struct Fault:
-    uint32_t at         # bytes into the block's body
-    char[160] reason
-
-# An interface description; False and a fault when it makes no sense.
-cdef bint describe_interface(
-    Interface* interface, const uint8_t* body, uint32_t size, bint swap, Fault* fault
-) noexcept nogil
-
-# A packet block of any kind, of one of `count` interfaces; False and a fault as above.
-cdef bint open_packet(
-    PacketBlock* packet, BlockKind kind, const uint8_t* body, uint32_t size, bint swap,
-    const Interface* interfaces, uint32_t count, Fault* fault
-) noexcept nogil
+# The next block: READ_ONE with a packet, READ_NOTHING without, READ_END, or as `need`.
+cdef int next_block(Stream* stream, PcapngFile* file, Frame* frame) noexcept nogil
+cdef void free_pcapng(PcapngFile* file) noexcept nogil

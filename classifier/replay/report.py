@@ -8,7 +8,7 @@ from typing import overload
 
 from classifier.config.names import protocol_name
 from classifier.policy import Policy
-from classifier.replay.tracker import Tracker
+from classifier.replay.flow_log import FlowLog
 
 _NANOSECONDS = 1_000_000_000
 
@@ -57,13 +57,13 @@ class RuleUse:
 class Decisions(Sequence[FlowDecision]):
     """The flows of a replay in order of start, each made when it is asked for."""
 
-    def __init__(self, tracker: Tracker, policy: Policy) -> None:
-        self._tracker = tracker
+    def __init__(self, log: FlowLog, policy: Policy) -> None:
+        self._log = log
         self._rules = [rule.name for rule in policy.rules]
         self._uplinks = {uplink.id: uplink.name for uplink in policy.uplinks}
 
     def __len__(self) -> int:
-        return len(self._tracker)
+        return len(self._log)
 
     @overload
     def __getitem__(self, index: int) -> FlowDecision: ...
@@ -78,8 +78,8 @@ class Decisions(Sequence[FlowDecision]):
         return map(self._flow, range(len(self)))
 
     def _flow(self, index: int) -> FlowDecision:
-        record = self._tracker.record(index)
-        time, protocol, src, sport, dst, dport, target, rule, reason, packets, size = record
+        record = self._log.record(index)
+        time, protocol, src, sport, dst, dport, placement, rule, reason, packets, size = record
         return FlowDecision(
             # The quotient of integers is rounded once; a float has no room for the nanoseconds.
             time=time / _NANOSECONDS,
@@ -88,7 +88,7 @@ class Decisions(Sequence[FlowDecision]):
             sport=sport,
             dst=dst,
             dport=dport,
-            uplink=self._uplinks.get(target),
+            uplink=self._uplinks.get(placement),
             rule=self._rules[rule] if rule >= 0 else None,
             reason=reason,
             packets=packets,

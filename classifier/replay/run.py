@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from classifier.engine.engine import Engine
 from classifier.errors import UsageError
 from classifier.policy import Network, Policy
-from classifier.replay.capture import CaptureReader
+from classifier.replay.reader import CaptureReader
 from classifier.replay.report import Decisions, Report, RuleUse, Use
 from classifier.replay.tracker import Tracker
 
@@ -58,15 +58,16 @@ class Replay:
     def report(self) -> Report:
         """The sums of everything read; closes all flows."""
         self._tracker.finish()
+        log = self._tracker.log
         packets, malformed, untracked, without_ip = self._tracker.counts()
-        totals = {uplink.name: self._tracker.total(uplink.id) for uplink in self._policy.uplinks}
+        totals = {uplink.name: log.total(uplink.id) for uplink in self._policy.uplinks}
         placed = sum(flows for flows, _, _ in totals.values())
         uplinks = {
             name: Use(flows, count, size, share=flows / placed if placed else 0.0)
             for name, (flows, count, size) in totals.items()
         }
-        direct = Use(*self._tracker.total(_DIRECT))
-        dropped = Use(*self._tracker.total(_DROPPED))
+        direct = Use(*log.total(_DIRECT))
+        dropped = Use(*log.total(_DROPPED))
         return Report(
             packets=packets,
             flows=placed + direct.flows + dropped.flows,
@@ -76,12 +77,12 @@ class Replay:
             uplinks=uplinks,
             direct=direct,
             dropped=dropped,
-            inbound=Use(*self._tracker.total(_INBOUND)),
+            inbound=Use(*log.total(_INBOUND)),
             rules=tuple(
                 RuleUse(rule.name, flows)
-                for rule, flows in zip(self._policy.rules, self._tracker.rules(), strict=True)
+                for rule, flows in zip(self._policy.rules, log.rules(), strict=True)
             ),
-            decisions=Decisions(self._tracker, self._policy),
+            decisions=Decisions(log, self._policy),
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from classifier.engine.classifier import Classifier
 from classifier.policy import Policy
-from classifier.queue.figures import kernel_counters, unsafe_kernel
+from classifier.queue.kernel_queues import kernel_queue, several_queues_unsafe
 from classifier.queue.nfqueue import NativeQueue
 from classifier.queue.packet_queue import PacketQueue, QueueSettings
 from classifier.service.status import QueueFigures
@@ -89,7 +89,7 @@ class Queues:
             source.close()
 
     def figures(self, unclassified: int | None) -> QueueFigures:
-        kernel = [kernel_counters(number) for number in self.numbers]
+        kernel = [kernel_queue(number) for number in self.numbers]
         return QueueFigures(
             packets=self._classifier.counters().packets,
             dropped=sum(figures.dropped + figures.user_dropped for figures in kernel if figures),
@@ -114,7 +114,7 @@ def _bind(policy: Policy, classifier: Classifier, number: int) -> PacketQueue:
 def with_safe_count(policy: Policy) -> Policy:
     """The policy with one queue on kernels that several queues can crash."""
     release = platform.release()
-    if policy.queue.count == 1 or not unsafe_kernel(release):
+    if policy.queue.count == 1 or not several_queues_unsafe(release):
         return policy
     log.warning("kernel %s can crash with several queues (CVE-2026-43084): using one", release)
     return replace(policy, queue=replace(policy.queue, count=1))

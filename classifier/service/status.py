@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from classifier.engine.counters import Counters
+from classifier.engine.counters import EngineCounters
 from classifier.host.state import table_of
 from classifier.policy import Policy
 from classifier.service.shares import wanted
@@ -29,7 +29,7 @@ class Figures:
 
     policy: Policy
     usable: frozenset[str]
-    counters: Counters
+    counters: EngineCounters
     queue: QueueFigures
     uptime: float
     """Seconds since the start."""

@@ -3,7 +3,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from classifier.engine.hashing cimport address_pair, siphash
-from classifier.engine.methods cimport Share, begin_turns, drawn, next_turn, rendezvous
+from classifier.engine.methods cimport WeightedUplink, begin_turns, drawn, next_turn, rendezvous
 from classifier.engine.tables cimport (
     Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, set_life, tag,
 )
@@ -35,8 +35,10 @@ cdef int compile_balancer(
     balancer.uplinks = <uint8_t*>calloc(balancer.count + 1, sizeof(uint8_t))
     balancer.weights = <int64_t*>calloc(balancer.count + 1, sizeof(int64_t))
     for family in range(2):
-        balancer.choices[family].shares = <Share*>calloc(balancer.count + 1, sizeof(Share))
-        if balancer.choices[family].shares == NULL:
+        balancer.choices[family].uplinks = <WeightedUplink*>calloc(
+            balancer.count + 1, sizeof(WeightedUplink)
+        )
+        if balancer.choices[family].uplinks == NULL:
             raise MemoryError("no memory for a balancer")
     if balancer.uplinks == NULL or balancer.weights == NULL:
         raise MemoryError("no memory for a balancer")
@@ -75,8 +77,8 @@ cdef int compile_masks(Balancer* balancer, object sticky) except -1:
 cdef void destroy_balancer(Balancer* balancer) noexcept nogil:
     free(balancer.uplinks)
     free(balancer.weights)
-    free(balancer.choices[0].shares)
-    free(balancer.choices[1].shares)
+    free(balancer.choices[0].uplinks)
+    free(balancer.choices[1].uplinks)
     destroy(&balancer.sticky)
     memset(balancer, 0, sizeof(Balancer))
 
@@ -87,7 +89,7 @@ cdef bint same_uplinks(
     cdef uint32_t i, at = 0
     for i in range(balancer.count):
         if usable[balancer.uplinks[i]]:
-            if at == choice.count or choice.shares[at].uplink != balancer.uplinks[i]:
+            if at == choice.count or choice.uplinks[at].id != balancer.uplinks[i]:
                 return False
             at += 1
     return at == choice.count
@@ -99,8 +101,8 @@ cdef void fill(const Balancer* balancer, Choice* choice, const uint8_t* usable) 
     choice.total = 0
     for i in range(balancer.count):
         if usable[balancer.uplinks[i]]:
-            choice.shares[choice.count].uplink = balancer.uplinks[i]
-            choice.shares[choice.count].weight = balancer.weights[i]
+            choice.uplinks[choice.count].id = balancer.uplinks[i]
+            choice.uplinks[choice.count].weight = balancer.weights[i]
             choice.count += 1
             choice.total += balancer.weights[i]
     if balancer.method == NTH:
@@ -110,7 +112,7 @@ cdef void fill(const Balancer* balancer, Choice* choice, const uint8_t* usable) 
 cdef void copy_choice(Choice* target, const Choice* source) noexcept nogil:
     cdef uint32_t i
     for i in range(source.count):
-        target.shares[i] = source.shares[i]
+        target.uplinks[i] = source.uplinks[i]
     target.count = source.count
     target.total = source.total
     target.by_deadline = source.by_deadline
@@ -153,27 +155,27 @@ cdef uint64_t sticky_key(
 
 
 cdef uint8_t remembered(
-    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** place
+    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** slot
 ) noexcept nogil:
     cdef Slot* entry = find(&balancer.sticky, sticky)
     cdef uint8_t uplink
-    place[0] = entry
+    slot[0] = entry
     if entry.life == 0:
         return 0
     uplink = <uint8_t>(tag(entry) & UPLINK_BITS)
     if expires(entry) <= now or not usable[uplink]:
         remove(&balancer.sticky, entry)
-        place[0] = find(&balancer.sticky, sticky)
+        slot[0] = find(&balancer.sticky, sticky)
         return 0
     set_life(entry, now + balancer.timeout, tag(entry))
     return uplink
 
 
 cdef void remember(
-    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* place
+    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil:
     insert(
-        &balancer.sticky, place, sticky, now + balancer.timeout,
+        &balancer.sticky, slot, sticky, now + balancer.timeout,
         uplink | (FAMILY_BIT if family else 0), now,
     )
 

@@ -18,7 +18,7 @@ from classifier.engine.tables cimport (
 )
 from classifier.engine.wire cimport parse
 
-from classifier.engine.counters import Counters
+from classifier.engine.counters import EngineCounters
 from classifier.engine.decision import REASONS
 from classifier.engine.decision import Decision as DecisionValue
 from classifier.errors import UsageError
@@ -118,14 +118,14 @@ cdef class Engine:
         for i in range(self.compiled.balancer_count):
             entries += self.compiled.balancers[i].sticky.entries
             size += self.compiled.balancers[i].sticky.capacity
-        return Counters(
-            packets=self.tally.packets,
-            malformed=self.tally.malformed,
-            in_flight=self.tally.in_flight,
-            uplinks={u.name: self.tally.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
+        return EngineCounters(
+            packets=self.counts.packets,
+            malformed=self.counts.malformed,
+            in_flight=self.counts.in_flight,
+            uplinks={u.name: self.counts.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
             rules=tuple([self.rule_flows[rule] for rule in range(self.compiled.rule_count)]),
-            direct=self.tally.direct,
-            dropped=self.tally.dropped,
+            direct=self.counts.direct,
+            dropped=self.counts.dropped,
             sticky_entries=entries,
             sticky_size=size,
         )
@@ -172,7 +172,7 @@ cdef class Engine:
         return decisions
 
     def decide_one(self, const uint8_t[::1] packet, uint16_t interface, int64_t uid, uint64_t now):
-        """Decides one packet as `decide` does; its `Verdict` and mark. For queues read in Python."""
+        """Decides one packet as `decide` does; its `Action` and mark. For queues read in Python."""
         cdef Item item
         item.data = &packet[0] if packet.shape[0] else NULL
         item.size = <uint32_t>packet.shape[0]
@@ -180,7 +180,7 @@ cdef class Engine:
         item.uid = uid
         with nogil:
             self.decide(&item, 1, now)
-        return item.decision.verdict, item.decision.mark
+        return item.decision.action, item.decision.mark
 
     cdef object decision_value(self, const Decision* decision):
         return DecisionValue(
@@ -192,24 +192,26 @@ cdef class Engine:
 
     cdef void decide(self, Item* items, size_t count, uint64_t now) noexcept nogil:
         # Three passes over a batch: each has asked for the memory that the next one reads.
-        cdef Flow flows[BATCH]
+        cdef Lookup lookups[BATCH]
         cdef size_t part, i
         pthread_mutex_lock(&self.lock)
         self.now = max(self.now, min(now, latest()))
-        self.tally.packets += count
+        self.counts.packets += count
         while count:
             part = min(count, <size_t>BATCH)
             for i in range(part):
-                flows[i].fault = parse(items[i].data, items[i].size, &flows[i].packet)
-                if not flows[i].fault:
-                    self.prepare(&flows[i])
+                lookups[i].fault = parse(items[i].data, items[i].size, &lookups[i].packet)
+                if not lookups[i].fault:
+                    self.digest_flow(&lookups[i])
             for i in range(part):
-                if flows[i].fault:
+                if lookups[i].fault:
                     continue
-                if find(&self.in_flight, flows[i].digest).life == 0:
-                    self.match(&flows[i], items[i].interface, items[i].uid)
+                if find(&self.in_flight, lookups[i].flow_digest).life == 0:
+                    self.find_rule(&lookups[i], items[i].interface, items[i].uid)
             for i in range(part):
-                self.settle(&flows[i], items[i].interface, items[i].uid, &items[i].decision)
+                self.decide_packet(
+                    &lookups[i], items[i].interface, items[i].uid, &items[i].decision
+                )
             items += part
             count -= part
         pthread_mutex_unlock(&self.lock)
@@ -217,174 +219,178 @@ cdef class Engine:
     cdef void decide_parsed(
         self, const Packet* packet, uint16_t interface, int64_t uid, uint64_t now, Decision* decision
     ) noexcept nogil:
-        cdef Flow flow
-        flow.packet = packet[0]
-        flow.fault = 0
+        cdef Lookup lookup
+        lookup.packet = packet[0]
+        lookup.fault = 0
         pthread_mutex_lock(&self.lock)
         self.now = max(self.now, min(now, latest()))
-        self.tally.packets += 1
-        self.prepare(&flow)
-        self.settle(&flow, interface, uid, decision)
+        self.counts.packets += 1
+        self.digest_flow(&lookup)
+        self.decide_packet(&lookup, interface, uid, decision)
         pthread_mutex_unlock(&self.lock)
 
-    cdef void prepare(self, Flow* flow) noexcept nogil:
-        cdef Packet* packet = &flow.packet
+    cdef void digest_flow(self, Lookup* lookup) noexcept nogil:
+        cdef Packet* packet = &lookup.packet
         cdef uint64_t key[FLOW_WORDS]
-        flow.matched = False
+        lookup.has_rule = False
         key[0] = (
             (<uint64_t>packet.sport << 32) | (<uint64_t>packet.dport << 16) | packet.protocol
         )
         if packet.family == 4:
             key[1] = address_pair(packet.dst, packet.src)
-            flow.digest = siphash(&self.hash_key, key, 2)
+            lookup.flow_digest = siphash(&self.hash_key, key, 2)
         else:
             key[1] = packet.dst[0]
             key[2] = packet.dst[1]
             key[3] = packet.src[0]
             key[4] = packet.src[1]
-            flow.digest = siphash(&self.hash_key, key, FLOW_WORDS)
-        prefetch(&self.in_flight, flow.digest)
+            lookup.flow_digest = siphash(&self.hash_key, key, FLOW_WORDS)
+        prefetch(&self.in_flight, lookup.flow_digest)
 
-    cdef void match(self, Flow* flow, uint16_t interface, int64_t uid) noexcept nogil:
+    cdef void find_rule(self, Lookup* lookup, uint16_t interface, int64_t uid) noexcept nogil:
         # The rule that takes the flow. One that names an uplink which is down does not, unless it
         # is strict.
-        cdef const uint8_t* usable = self.compiled.usable[flow.packet.family == 6]
+        cdef const uint8_t* usable = self.compiled.usable[lookup.packet.family == 6]
         cdef Candidates found
         cdef Target* target = NULL
         cdef Balancer* balancer
-        look_up(&self.compiled.matcher, &flow.packet, interface, uid, &found)
-        flow.matched = True
-        flow.rule = next_rule(&found)
-        while flow.rule >= 0:
-            target = &self.compiled.targets[flow.rule]
+        look_up(&self.compiled.matcher, &lookup.packet, interface, uid, &found)
+        lookup.has_rule = True
+        lookup.rule = next_rule(&found)
+        while lookup.rule >= 0:
+            target = &self.compiled.targets[lookup.rule]
             if target.kind != TO_UPLINK or usable[target.index] or target.strict:
                 break
-            flow.rule = next_rule(&found)
-        if flow.rule >= 0 and target.kind == TO_BALANCER:
+            lookup.rule = next_rule(&found)
+        if lookup.rule >= 0 and target.kind == TO_BALANCER:
             balancer = &self.compiled.balancers[target.index]
             if balancer.remembers or balancer.method == HASH:
-                flow.sticky = sticky_key(balancer, &self.hash_key, &flow.packet)
+                lookup.sticky_digest = sticky_key(balancer, &self.hash_key, &lookup.packet)
             if balancer.remembers:
-                prefetch(&balancer.sticky, flow.sticky)
+                prefetch(&balancer.sticky, lookup.sticky_digest)
 
-    cdef void settle(
-        self, Flow* flow, uint16_t interface, int64_t uid, Decision* decision
+    cdef void decide_packet(
+        self, Lookup* lookup, uint16_t interface, int64_t uid, Decision* decision
     ) noexcept nogil:
-        cdef Slot* place
-        if flow.fault:
-            self.tally.malformed += 1
+        cdef Slot* slot
+        if lookup.fault:
+            self.counts.malformed += 1
             decision.mark = 0
             decision.rule = -1
             decision.uplink = 0
             decision.reason = MALFORMED
-            decision.verdict = UNTOUCHED
+            decision.action = UNTOUCHED
             return
-        if self.repeat(flow, decision, &place):
-            self.tally.in_flight += 1
+        if self.find_in_flight(lookup, decision, &slot):
+            self.counts.in_flight += 1
             return
-        if not flow.matched:
-            self.match(flow, interface, uid)
-        decision.rule = flow.rule
-        if flow.rule >= 0:
-            self.rule_flows[flow.rule] += 1
-        self.follow(flow, decision)
-        place = insert(
-            &self.in_flight, place, flow.digest, self.now + FLIGHT_TIME, 0, self.now
+        if not lookup.has_rule:
+            self.find_rule(lookup, interface, uid)
+        decision.rule = lookup.rule
+        if lookup.rule >= 0:
+            self.rule_flows[lookup.rule] += 1
+        self.use_target(lookup, decision)
+        slot = insert(
+            &self.in_flight, slot, lookup.flow_digest, self.now + FLIGHT_TIME, 0, self.now
         )
-        value(place)[0] = (
+        value(slot)[0] = (
             (<uint64_t><uint32_t>decision.rule << 16)
-            | (<uint64_t>decision.uplink << 8) | decision.verdict
+            | (<uint64_t>decision.uplink << 8) | decision.action
         )
 
-    cdef bint repeat(self, Flow* flow, Decision* decision, Slot** place) noexcept nogil:
+    cdef bint find_in_flight(self, Lookup* lookup, Decision* decision, Slot** slot) noexcept nogil:
         # The decision of a flow that is in flight, unless its uplink has gone down since. If it is
-        # not, `place` is where in the table it belongs.
-        cdef Slot* entry = find(&self.in_flight, flow.digest)
+        # not, `slot` is where in the table it belongs.
+        cdef Slot* entry = find(&self.in_flight, lookup.flow_digest)
         cdef uint64_t decided
-        place[0] = entry
+        slot[0] = entry
         if entry.life == 0:
             return False
         decided = value(entry)[0]
         decision.rule = <int32_t>(decided >> 16)
         decision.uplink = <uint8_t>(decided >> 8)
-        decision.verdict = <uint8_t>decided
+        decision.action = <uint8_t>decided
         decision.reason = IN_FLIGHT
         if expires(entry) <= self.now or (
-            decision.uplink and not self.compiled.usable[flow.packet.family == 6][decision.uplink]
+            decision.uplink and not self.compiled.usable[lookup.packet.family == 6][decision.uplink]
         ):
             remove(&self.in_flight, entry)
-            place[0] = find(&self.in_flight, flow.digest)
+            slot[0] = find(&self.in_flight, lookup.flow_digest)
             return False
         decision.mark = 0
-        if decision.verdict == ACCEPT:
+        if decision.action == ACCEPT:
             decision.mark = self.compiled.marks[decision.uplink]
         return True
 
-    cdef void follow(self, Flow* flow, Decision* decision) noexcept nogil:
+    cdef void use_target(self, Lookup* lookup, Decision* decision) noexcept nogil:
         # From the rule's target along the fallbacks to a decision. The configuration has no cycle
         # of fallbacks; counting them makes sure that the engine comes to an end.
+        cdef const uint8_t* usable = self.compiled.usable[lookup.packet.family == 6]
         cdef Target* target
         cdef uint8_t uplink, reason = FALLBACK
         cdef uint32_t step
-        if flow.rule < 0:
-            self.leave(DIRECT, decision)
+        if lookup.rule < 0:
+            self.use_direct(DIRECT, decision)
             return
-        target = &self.compiled.targets[flow.rule]
+        target = &self.compiled.targets[lookup.rule]
         for step in range(self.compiled.balancer_count + 1):
             if target.kind == TO_BALANCER:
                 if step:
-                    flow.matched = False
-                uplink = self.balance(&self.compiled.balancers[target.index], flow, &reason)
+                    lookup.has_rule = False
+                uplink = self.pick_uplink(&self.compiled.balancers[target.index], lookup, &reason)
                 if uplink:
-                    self.place(uplink, FALLBACK if step else reason, decision)
+                    self.use_uplink(uplink, FALLBACK if step else reason, decision)
                     return
                 target = &self.compiled.balancers[target.index].fallback
                 continue
-            if target.kind == TO_UPLINK and self.compiled.usable[flow.packet.family == 6][target.index]:
-                self.place(<uint8_t>target.index, FALLBACK if step else PINNED, decision)
+            if target.kind == TO_UPLINK and usable[target.index]:
+                self.use_uplink(<uint8_t>target.index, FALLBACK if step else PINNED, decision)
             elif target.kind == TO_DROP or (target.kind == TO_UPLINK and target.strict):
-                self.drop(decision)
+                self.use_drop(decision)
             else:
-                self.leave(FALLBACK if step else DIRECT, decision)
+                self.use_direct(FALLBACK if step else DIRECT, decision)
             return
-        self.leave(FALLBACK, decision)
+        self.use_direct(FALLBACK, decision)
 
-    cdef uint8_t balance(self, Balancer* balancer, Flow* flow, uint8_t* reason) noexcept nogil:
+    cdef uint8_t pick_uplink(
+        self, Balancer* balancer, Lookup* lookup, uint8_t* reason
+    ) noexcept nogil:
         # An uplink by sticky entry or by method, 0 if none can take the flow. The sticky key that
-        # `match` made is that of the rule's own balancer.
-        cdef int family = flow.packet.family == 6
-        cdef Slot* place = NULL
+        # `find_rule` made is that of the rule's own balancer.
+        cdef int family = lookup.packet.family == 6
+        cdef const uint8_t* usable = self.compiled.usable[family]
+        cdef Slot* slot = NULL
         cdef uint8_t uplink
-        if not flow.matched and (balancer.remembers or balancer.method == HASH):
-            flow.sticky = sticky_key(balancer, &self.hash_key, &flow.packet)
+        if not lookup.has_rule and (balancer.remembers or balancer.method == HASH):
+            lookup.sticky_digest = sticky_key(balancer, &self.hash_key, &lookup.packet)
         if balancer.remembers:
-            uplink = remembered(balancer, flow.sticky, self.compiled.usable[family], self.now, &place)
+            uplink = remembered(balancer, lookup.sticky_digest, usable, self.now, &slot)
             if uplink:
                 reason[0] = STICKY
                 return uplink
-        uplink = choose(balancer, family, flow.sticky, &self.random)
+        uplink = choose(balancer, family, lookup.sticky_digest, &self.random)
         if uplink and balancer.remembers:
-            remember(balancer, flow.sticky, family, uplink, self.now, place)
+            remember(balancer, lookup.sticky_digest, family, uplink, self.now, slot)
         reason[0] = BY_NTH + balancer.method
         return uplink
 
-    cdef void place(self, uint8_t uplink, uint8_t reason, Decision* decision) noexcept nogil:
-        self.tally.uplinks[uplink] += 1
+    cdef void use_uplink(self, uint8_t uplink, uint8_t reason, Decision* decision) noexcept nogil:
+        self.counts.uplinks[uplink] += 1
         decision.uplink = uplink
         decision.reason = reason
-        decision.verdict = ACCEPT
+        decision.action = ACCEPT
         decision.mark = self.compiled.marks[uplink]
 
-    cdef void leave(self, uint8_t reason, Decision* decision) noexcept nogil:
-        self.tally.direct += 1
+    cdef void use_direct(self, uint8_t reason, Decision* decision) noexcept nogil:
+        self.counts.direct += 1
         decision.uplink = 0
         decision.reason = reason
-        decision.verdict = ACCEPT
+        decision.action = ACCEPT
         decision.mark = self.compiled.marks[0]
 
-    cdef void drop(self, Decision* decision) noexcept nogil:
-        self.tally.dropped += 1
+    cdef void use_drop(self, Decision* decision) noexcept nogil:
+        self.counts.dropped += 1
         decision.uplink = 0
         decision.reason = DROP
-        decision.verdict = DROP_PACKET
+        decision.action = DROP_PACKET
         decision.mark = 0

@@ -1,14 +1,14 @@
 """Methods of balancing: nth, weighted and hash, over the uplinks that can take a flow.
 
 nth is smooth weighted round robin as nginx does it (ngx_http_upstream_round_robin.c): at each flow
-every uplink's `current` grows by its weight, the largest takes the flow (the first among equals)
-and pays the sum of the weights. Weights 5, 1, 1 give
+every uplink's `current_weight` grows by its weight, the largest takes the flow (the first among
+equals) and pays the sum of the weights. Weights 5, 1, 1 give
 
     current after growing    5 1 1   3 2 2   1 3 3  6 -3 4 ...
     takes the flow           a       a       b      a      ...    a a b a c a a, and again
 
-`current` is how many flows the uplink is behind its ideal share, times the sum of weights. That
-rule keeps every uplink within one flow of the ideal for up to three uplinks, but not for all
+`current_weight` is how many flows the uplink is behind its ideal share, times the sum of weights.
+That rule keeps every uplink within one flow of the ideal for up to three uplinks, but not for all
 weights of more: with five it can be 1.29 flows off. So it is tried over one period, and where it
 would leave the bound the flow goes by earliest deadline instead (Still's quota method, "A class of
 new methods for congressional apportionment", 1979): among the uplinks that are behind, so that one
@@ -28,7 +28,7 @@ cdef int64_t greatest_divisor(const Choice* choice) noexcept nogil:
     cdef int64_t a = 0, b
     cdef uint32_t i
     for i in range(choice.count):
-        b = choice.shares[i].weight
+        b = choice.uplinks[i].weight
         while b:
             a, b = b, a % b
     return a
@@ -37,7 +37,7 @@ cdef int64_t greatest_divisor(const Choice* choice) noexcept nogil:
 cdef void forget_turns(Choice* choice) noexcept nogil:
     cdef uint32_t i
     for i in range(choice.count):
-        choice.shares[i].current = 0
+        choice.uplinks[i].current_weight = 0
 
 
 cdef bint stays_within_one(Choice* choice) noexcept nogil:
@@ -46,7 +46,7 @@ cdef bint stays_within_one(Choice* choice) noexcept nogil:
     for turn in range(choice.total):
         next_turn(choice)
         for i in range(choice.count):
-            if not -choice.total < choice.shares[i].current < choice.total:
+            if not -choice.total < choice.uplinks[i].current_weight < choice.total:
                 return False
     return True
 
@@ -56,8 +56,8 @@ cdef void begin_turns(Choice* choice) noexcept nogil:
     cdef uint32_t i
     choice.total = 0
     for i in range(choice.count):
-        choice.shares[i].weight //= divisor
-        choice.total += choice.shares[i].weight
+        choice.uplinks[i].weight //= divisor
+        choice.total += choice.uplinks[i].weight
     forget_turns(choice)
     choice.by_deadline = False
     if choice.count > 3:
@@ -65,52 +65,53 @@ cdef void begin_turns(Choice* choice) noexcept nogil:
         forget_turns(choice)
 
 
-cdef inline Share* most_owed(const Choice* choice) noexcept nogil:
-    cdef Share* best = choice.shares
+cdef inline WeightedUplink* most_owed(const Choice* choice) noexcept nogil:
+    cdef WeightedUplink* best = choice.uplinks
     cdef uint32_t i
     for i in range(1, choice.count):
-        if choice.shares[i].current > best.current:
-            best = choice.shares + i
+        if choice.uplinks[i].current_weight > best.current_weight:
+            best = choice.uplinks + i
     return best
 
 
-cdef inline Share* earliest_deadline(const Choice* choice) noexcept nogil:
-    # `current` sums up to the total after growing, so at least one is above 0.
-    cdef Share* best = NULL
-    cdef Share* share
+cdef inline WeightedUplink* earliest_deadline(const Choice* choice) noexcept nogil:
+    # `current_weight` sums up to the total after growing, so at least one is above 0.
+    cdef WeightedUplink* best = NULL
+    cdef WeightedUplink* candidate
     cdef int64_t deadline, soonest = 0
     cdef uint32_t i
     for i in range(choice.count):
-        share = choice.shares + i
-        if share.current <= 0:
+        candidate = choice.uplinks + i
+        if candidate.current_weight <= 0:
             continue
-        deadline = (choice.total - share.current + share.weight - 1) // share.weight
+        deadline = choice.total - candidate.current_weight
+        deadline = (deadline + candidate.weight - 1) // candidate.weight
         if (
             best == NULL or deadline < soonest
-            or (deadline == soonest and share.current > best.current)
+            or (deadline == soonest and candidate.current_weight > best.current_weight)
         ):
-            best = share
+            best = candidate
             soonest = deadline
     return best
 
 
 cdef uint8_t next_turn(Choice* choice) noexcept nogil:
-    cdef Share* taken
+    cdef WeightedUplink* taken
     cdef uint32_t i
     for i in range(choice.count):
-        choice.shares[i].current += choice.shares[i].weight
+        choice.uplinks[i].current_weight += choice.uplinks[i].weight
     taken = earliest_deadline(choice) if choice.by_deadline else most_owed(choice)
-    taken.current -= choice.total
-    return taken.uplink
+    taken.current_weight -= choice.total
+    return taken.id
 
 
 cdef uint8_t drawn(const Choice* choice, uint64_t* random) noexcept nogil:
     cdef int64_t left = <int64_t>draw(random, <uint64_t>choice.total)
     cdef uint32_t i = 0
-    while left >= choice.shares[i].weight:
-        left -= choice.shares[i].weight
+    while left >= choice.uplinks[i].weight:
+        left -= choice.uplinks[i].weight
         i += 1
-    return choice.shares[i].uplink
+    return choice.uplinks[i].id
 
 
 cdef uint8_t rendezvous(const Choice* choice, uint64_t digest) noexcept nogil:
@@ -120,9 +121,9 @@ cdef uint8_t rendezvous(const Choice* choice, uint64_t digest) noexcept nogil:
     cdef double highest = -1, u, score
     cdef uint32_t i
     for i in range(choice.count):
-        uplink = choice.shares[i].uplink
+        uplink = choice.uplinks[i].id
         u = (<double>(mix(digest + uplink * 0x9E3779B97F4A7C15ULL) >> 12) + 0.5) / 4503599627370496.0
-        score = -<double>choice.shares[i].weight / log(u)
+        score = -<double>choice.uplinks[i].weight / log(u)
         if score > highest:
             highest = score
             best = uplink

@@ -62,7 +62,7 @@ cdef inline size_t index_of(const Table* table, const Slot* slot) noexcept nogil
 
 cdef inline size_t empty(Table* table, Slot* entry) noexcept nogil:
     # Removes an entry; the slot that is empty thereafter, and was not before.
-    # An entry behind the hole moves into it unless its own place, where look-ups for it begin, is
+    # An entry behind the hole moves into it unless its own slot, where look-ups for it begin, is
     # behind the hole too; then it stays, and those behind it may still be able to.
     cdef size_t hole = index_of(table, entry)
     cdef size_t index = hole
@@ -101,35 +101,35 @@ cdef inline Slot* soonest(const Table* table) noexcept nogil:
 
 
 cdef inline size_t nearer(
-    const Table* table, size_t home, size_t place, size_t hole
+    const Table* table, size_t home, size_t slot, size_t hole
 ) noexcept nogil:
     # Where look-ups that begin at `home` end, now that there is a hole.
-    return hole if steps(table, home, hole) < steps(table, home, place) else place
+    return hole if steps(table, home, hole) < steps(table, home, slot) else slot
 
 
 cdef inline size_t make_room(
-    Table* table, size_t home, size_t place, uint64_t now
+    Table* table, size_t home, size_t slot, uint64_t now
 ) noexcept nogil:
     # Sweeps a few slots, so that a table in use sheds what has expired; if it is still full, the
-    # one of the entries seen that expires first has to go. Returns what has become of `place`.
+    # one of the entries seen that expires first has to go. Returns what has become of `slot`.
     cdef int removed
     cdef Slot* entry = soonest(table)
     for removed in range(MOST_REMOVED):
         if entry.life == 0 or expires(entry) > now:
             break
-        place = nearer(table, home, place, empty(table, entry))
+        slot = nearer(table, home, slot, empty(table, entry))
         entry = soonest(table)
     else:
-        return place
+        return slot
     while table.entries >= table.capacity:
         if entry.life:
-            place = nearer(table, home, place, empty(table, entry))
+            slot = nearer(table, home, slot, empty(table, entry))
             break
         table.hand = next_window(table)
         entry = soonest(table)
     table.hand = next_window(table)
     prefetch_line(slot_at(table, table.hand))
-    return place
+    return slot
 
 
 cdef inline size_t next_window(const Table* table) noexcept nogil:
@@ -140,10 +140,10 @@ cdef inline size_t next_window(const Table* table) noexcept nogil:
 
 
 cdef Slot* insert(
-    Table* table, Slot* place, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
+    Table* table, Slot* slot, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
 ) noexcept nogil:
     cdef size_t home = reduce(digest, table.slot_count)
-    cdef Slot* entry = slot_at(table, make_room(table, home, index_of(table, place), now))
+    cdef Slot* entry = slot_at(table, make_room(table, home, index_of(table, slot), now))
     table.entries += 1
     entry.digest = digest
     set_life(entry, when, tag)

@@ -4,29 +4,19 @@ Sources: RFC 791, RFC 8200, RFC 4302 (AH), RFC 9293 (TCP), RFC 768, RFC 3828 (UD
 (SCTP), RFC 4340 (DCCP), RFC 792, RFC 4443, RFC 2675 (jumbograms); what counts as malformed
 follows the kernel's net/netfilter/nf_conntrack_proto_*.c, which never call such packets NEW.
 """
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memset
+
+from classifier.engine.octets cimport big16, big32, big64
+from classifier.engine.protocols cimport (
+    DCCP, FRAGMENT, HOP_BY_HOP, ICMP, ICMPV6, SCTP, TCP, UDP, UDP_LITE, extension_bytes,
+    is_extension_header,
+)
+
+EXTENSION_HEADERS = frozenset([n for n in range(256) if is_extension_header(n)])
 
 cdef enum:
     # Answers of `missing` beside 0 and an offset: the packet goes on, but not in our copy of it.
     BEYOND_COPY = -1
-
-cdef enum:
-    HOP_BY_HOP = 0
-    ICMP = 1
-    TCP = 6
-    UDP = 17
-    DCCP = 33
-    ROUTING = 43
-    FRAGMENT = 44
-    AUTHENTICATION = 51
-    ICMPV6 = 58
-    DESTINATION_OPTIONS = 60
-    SCTP = 132
-    MOBILITY = 135
-    UDP_LITE = 136
-    HIP = 139
-    SHIM6 = 140
 
 cdef enum:
     JUMBO_PAYLOAD = 0xC2
@@ -41,18 +31,6 @@ cdef struct Bytes:
     uint32_t readable   # of these, the ones we look at
     uint32_t length     # bytes that the IP header says the packet has
     # Where it does not say, the bytes that are there; if they fill the copy, there may be more.
-
-
-cdef inline uint16_t be16(const uint8_t* at) noexcept nogil:
-    return <uint16_t>((<uint32_t>at[0] << 8) | at[1])
-
-
-cdef inline uint32_t be32(const uint8_t* at) noexcept nogil:
-    return (<uint32_t>be16(at) << 16) | be16(at + 2)
-
-
-cdef inline uint64_t be64(const uint8_t* at) noexcept nogil:
-    return (<uint64_t>be32(at) << 32) | be32(at + 4)
 
 
 cdef inline uint32_t unstated(const Bytes* given) noexcept nogil:
@@ -96,18 +74,18 @@ cdef int parse_ipv4(Bytes* given, Packet* packet) noexcept nogil:
     if header < 20:
         return 1
     # Length 0: a packet larger than 64 KiB that the kernel carries whole (big TCP).
-    given.length = be16(data + 2) or unstated(given)
+    given.length = big16(data + 2) or unstated(given)
     if given.length < header:
         return 3
     if given.size < header:
         return <int>given.size + 1
-    field = be16(data + 6)
+    field = big16(data + 6)
     packet.length = given.size if given.length == UNKNOWN else given.length
     packet.dscp = data[1] >> 2
     packet.protocol = data[9]
-    packet.src[1] = (<uint64_t>0xFFFF << 32) | be32(data + 12)
-    packet.dst[1] = (<uint64_t>0xFFFF << 32) | be32(data + 16)
-    packet.fragment_id = be16(data + 4)
+    packet.src[1] = (<uint64_t>0xFFFF << 32) | big32(data + 12)
+    packet.dst[1] = (<uint64_t>0xFFFF << 32) | big32(data + 16)
+    packet.fragment_id = big16(data + 4)
     packet.fragment_offset = <uint16_t>((field & 0x1FFF) * 8)
     if packet.fragment_offset:
         packet.fragment = LATER_FRAGMENT
@@ -123,12 +101,12 @@ cdef int parse_ipv6(Bytes* given, Packet* packet) noexcept nogil:
         return <int>given.size + 1
     packet.dscp = ((data[0] & 15) << 2) | (data[1] >> 6)
     packet.protocol = data[6]
-    packet.src[0] = be64(data + 8)
-    packet.src[1] = be64(data + 16)
-    packet.dst[0] = be64(data + 24)
-    packet.dst[1] = be64(data + 32)
+    packet.src[0] = big64(data + 8)
+    packet.src[1] = big64(data + 16)
+    packet.dst[0] = big64(data + 24)
+    packet.dst[1] = big64(data + 32)
     # Payload length 0 without a jumbo option is big TCP too: newer kernels leave the option out.
-    given.length = 40 + be16(data + 4)
+    given.length = 40 + big16(data + 4)
     if given.length == 40:
         given.length = unstated(given)
         if packet.protocol == HOP_BY_HOP and given.size > 40:
@@ -146,7 +124,7 @@ cdef uint32_t jumbo_length(const Bytes* given) noexcept nogil:
     end = min(40 + (<uint32_t>data[41] + 1) * 8, given.readable)
     while at + 6 <= end:
         if data[at] == JUMBO_PAYLOAD and data[at + 1] == 4:
-            jumbo = be32(data + at + 2)
+            jumbo = big32(data + at + 2)
             return min(jumbo, <uint32_t>UNKNOWN - 41) + 40
         at += 1 if data[at] == 0 else 2 + data[at + 1]
     return unstated(given)
@@ -160,10 +138,7 @@ cdef int parse_extensions(const Bytes* given, Packet* packet) noexcept nogil:
     cdef int fault
     while True:
         kind = packet.protocol
-        if not (
-            kind == HOP_BY_HOP or kind == ROUTING or kind == FRAGMENT or kind == AUTHENTICATION
-            or kind == DESTINATION_OPTIONS or kind == MOBILITY or kind == HIP or kind == SHIM6
-        ):
+        if not is_extension_header(kind):
             return parse_upper_layer(given, at, packet)
         packet.transport = <uint16_t>at
         fault = missing(given, at, 8)
@@ -171,19 +146,15 @@ cdef int parse_extensions(const Bytes* given, Packet* packet) noexcept nogil:
             return 0 if fault == BEYOND_COPY else fault
         packet.protocol = data[at]
         if kind == FRAGMENT:
-            field = be16(data + at + 2)
-            packet.fragment_id = be32(data + at + 4)
+            field = big16(data + at + 2)
+            packet.fragment_id = big32(data + at + 4)
             packet.fragment_offset = <uint16_t>(field & 0xFFF8)
-            at += 8
             if packet.fragment_offset:
                 packet.fragment = LATER_FRAGMENT
-                return parse_upper_layer(given, at, packet)
+                return parse_upper_layer(given, at + 8, packet)
             if field & 1:
                 packet.fragment = FIRST_FRAGMENT
-        elif kind == AUTHENTICATION:
-            at += (<uint32_t>data[at + 1] + 2) * 4
-        else:
-            at += (<uint32_t>data[at + 1] + 1) * 8
+        at += extension_bytes(kind, data + at)
 
 
 cdef inline uint32_t upper_layer_bytes(uint8_t protocol, uint8_t family) noexcept nogil:
@@ -216,15 +187,15 @@ cdef int parse_upper_layer(const Bytes* given, uint32_t at, Packet* packet) noex
         packet.icmp_code = header[1]
         # Echo request and reply, the messages that make flows, have an identifier.
         if packet.family == 4 and (header[0] == 8 or header[0] == 0):
-            packet.sport = be16(header + 4)
+            packet.sport = big16(header + 4)
         elif packet.family == 6 and (header[0] == 128 or header[0] == 129):
-            packet.sport = be16(header + 4)
+            packet.sport = big16(header + 4)
         return 0
     fault = inconsistent(header, given.length - at, packet)
     if fault:
         return <int>at + fault
-    packet.sport = be16(header)
-    packet.dport = be16(header + 2)
+    packet.sport = big16(header)
+    packet.dport = big16(header + 2)
     packet.has_ports = 1
     if packet.protocol == TCP:
         packet.tcp_flags = header[13]
@@ -241,30 +212,14 @@ cdef int inconsistent(const uint8_t* header, uint32_t left, const Packet* packet
         if stated < 20 or (whole and stated > left):
             return 13
     elif packet.protocol == UDP:
-        stated = be16(header + 4)
+        stated = big16(header + 4)
         if stated == 0 and left > 0xFFFF:
             return 0
         if stated < 8 or (whole and stated > left):
             return 5
     elif packet.protocol == UDP_LITE:
         # The checksum's coverage; 0 covers everything.
-        stated = be16(header + 4)
+        stated = big16(header + 4)
         if stated and (stated < 8 or (whole and stated > left)):
             return 5
     return 0
-
-
-def headers(packet):
-    """What the parser reads from a packet (any buffer, from its IP header on), for tests and tools.
-
-    Returns the fields of `Packet` in wire.pxd by name, addresses as [high, low] words, and
-    `malformed`: 0, or the offset at which the packet stopped making sense plus one.
-    """
-    cdef Py_buffer view
-    cdef Packet parsed
-    PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
-    try:
-        fault = parse(<const uint8_t*>view.buf, <size_t>view.len, &parsed)
-    finally:
-        PyBuffer_Release(&view)
-    return {**parsed, "malformed": fault}

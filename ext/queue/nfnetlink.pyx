@@ -7,9 +7,10 @@ CAP_NET_ADMIN may send bytes to a netlink socket: nothing in a message is believ
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
+from classifier.engine.octets cimport big32, load16, load32
+
 cdef extern from "<arpa/inet.h>" nogil:
     uint32_t htonl(uint32_t)
-    uint32_t ntohl(uint32_t)
     uint16_t htons(uint16_t)
 
 cdef extern from "<linux/netlink.h>" nogil:
@@ -45,7 +46,7 @@ cdef enum:
     PACKET_HEADER = 7       # struct nfqnl_msg_packet_hdr, packed
     TYPE_BITS = 0x3fff      # the two highest bits of an attribute's type are flags
 
-cdef struct Verdict:
+cdef struct VerdictMessage:
     uint32_t length
     uint16_t type
     uint16_t flags
@@ -63,35 +64,23 @@ cdef struct Verdict:
     uint32_t mark
 
 
-cdef inline uint16_t _load16(const uint8_t* data) noexcept nogil:
-    cdef uint16_t value
-    memcpy(&value, data, 2)
-    return value
-
-
-cdef inline uint32_t _load32(const uint8_t* data) noexcept nogil:
-    cdef uint32_t value
-    memcpy(&value, data, 4)
-    return value
-
-
-cdef Kind read_message(
+cdef MessageKind read_message(
     const uint8_t* data, size_t size, QueuedPacket* packet, int* error
 ) noexcept nogil:
     cdef size_t end = size
     cdef uint16_t type
     error[0] = 0
-    if size < ATTRIBUTES or _load32(data) < ATTRIBUTES:
+    if size < ATTRIBUTES or load32(data, False) < ATTRIBUTES:
         return UNREADABLE
-    if _load32(data) < end:
-        end = _load32(data)
-    type = _load16(data + 4)
+    if load32(data, False) < end:
+        end = load32(data, False)
+    type = load16(data + 4, False)
     if type == (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET):
-        packet.broken = end < _load32(data)
+        packet.broken = end < load32(data, False)
         return PACKET if _read_attributes(data, end, packet) else UNREADABLE
     if type == NLMSG_ERROR:
         # Negated before it has a sign: the lowest number has no opposite.
-        error[0] = <int>(0 - _load32(data + HEADER))
+        error[0] = <int>(0 - load32(data + HEADER, False))
         return KERNEL_ERROR
     return OVERRUN if type == NLMSG_OVERRUN else UNREADABLE
 
@@ -107,11 +96,11 @@ cdef bint _read_attributes(const uint8_t* data, size_t end, QueuedPacket* packet
     packet.uid = -1
     packet.payload = data
     while end - at >= 4:
-        length = _load16(data + at)
+        length = load16(data + at, False)
         if length < 4 or length > end - at:
             packet.broken = True
             break
-        type = _load16(data + at + 2) & TYPE_BITS
+        type = load16(data + at + 2, False) & TYPE_BITS
         value = data + at + 4
         size = length - 4
         if type == NFQA_PAYLOAD:
@@ -121,17 +110,17 @@ cdef bint _read_attributes(const uint8_t* data, size_t end, QueuedPacket* packet
             if size < PACKET_HEADER:
                 packet.broken = True
             else:
-                packet.id = ntohl(_load32(value))
+                packet.id = big32(value)
                 has_id = True
         elif type == NFQA_MARK or type == NFQA_IFINDEX_INDEV or type == NFQA_UID:
             if size < 4:
                 packet.broken = True
             elif type == NFQA_MARK:
-                packet.mark = ntohl(_load32(value))
+                packet.mark = big32(value)
             elif type == NFQA_IFINDEX_INDEV:
-                packet.interface_index = ntohl(_load32(value))
+                packet.interface_index = big32(value)
             else:
-                packet.uid = ntohl(_load32(value))
+                packet.uid = big32(value)
         # The padding of the last attribute may be missing.
         at += min((length + 3) & ~<size_t>3, end - at)
     if packet.broken:
@@ -140,10 +129,10 @@ cdef bint _read_attributes(const uint8_t* data, size_t end, QueuedPacket* packet
 
 
 cdef size_t write_verdict(
-    uint8_t* out, uint16_t queue, const Answer* answer, bint all_up_to
+    uint8_t* out, uint16_t queue, const Verdict* verdict, bint all_up_to
 ) noexcept nogil:
-    cdef Verdict message
-    message.length = VERDICT_BYTES if answer.has_mark else VERDICT_BYTES - 8
+    cdef VerdictMessage message
+    message.length = VERDICT_BYTES if verdict.has_mark else VERDICT_BYTES - 8
     message.type = NFNL_SUBSYS_QUEUE << 8
     message.type |= NFQNL_MSG_VERDICT_BATCH if all_up_to else NFQNL_MSG_VERDICT
     message.flags = NLM_F_REQUEST
@@ -152,46 +141,10 @@ cdef size_t write_verdict(
     message.queue = htons(queue)
     message.verdict_length = 12
     message.verdict_type = NFQA_VERDICT_HDR
-    message.verdict = htonl(NF_ACCEPT if answer.accept else NF_DROP)
-    message.id = htonl(answer.id)
+    message.verdict = htonl(NF_ACCEPT if verdict.accept else NF_DROP)
+    message.id = htonl(verdict.id)
     message.mark_length = 8
     message.mark_type = NFQA_MARK
-    message.mark = htonl(answer.mark)
+    message.mark = htonl(verdict.mark)
     memcpy(out, &message, message.length)
     return message.length
-
-
-def read(const uint8_t[::1] data not None):
-    """One netlink message as the queue reads it.
-
-    ("packet", fields) with the keys id, mark, interface_index, uid, payload, broken; ("error",
-    errno), where 0 is an acknowledgement; ("overrun", None); ("unreadable", None).
-    """
-    cdef QueuedPacket packet
-    cdef int error
-    cdef const uint8_t* first = &data[0] if data.shape[0] else NULL
-    cdef Kind kind = read_message(first, data.shape[0], &packet, &error)
-    if kind == PACKET:
-        return "packet", {
-            "id": packet.id,
-            "mark": packet.mark,
-            "interface_index": packet.interface_index,
-            "uid": packet.uid,
-            "payload": packet.payload[: packet.size],
-            "broken": bool(packet.broken),
-        }
-    if kind == KERNEL_ERROR:
-        return "error", error
-    return ("overrun", None) if kind == OVERRUN else ("unreadable", None)
-
-
-def verdict(uint16_t queue, uint32_t id, bint accept, mark=None, bint all_up_to=False):
-    """A verdict message as the queue writes it; mark None leaves the packet's mark alone."""
-    cdef uint8_t out[VERDICT_BYTES]
-    cdef Answer answer
-    answer.id = id
-    answer.accept = accept
-    answer.has_mark = mark is not None
-    answer.mark = mark or 0
-    cdef size_t size = write_verdict(out, queue, &answer, all_up_to)
-    return out[:size]

@@ -8,8 +8,7 @@ import os
 
 from classifier.errors import QueueError
 from classifier.queue import binding
-from classifier.queue.figures import kernel_counters, unsafe_kernel
-from classifier.queue.packet_queue import QueueCounters, QueueSettings
+from classifier.queue.packet_queue import QueueCounters
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EBADF, EINTR, ENOBUFS, errno
@@ -24,6 +23,7 @@ from classifier.engine.mutex cimport (
     pthread_mutex_t,
     pthread_mutex_unlock,
 )
+from classifier.queue.interfaces cimport InterfaceTable, fill_interfaces, interface_number
 from classifier.queue.syscalls cimport (
     CLOCK_MONOTONIC,
     MSG_DONTWAIT,
@@ -44,9 +44,9 @@ from classifier.queue.nfnetlink cimport (
     OVERRUN,
     PACKET,
     VERDICT_BYTES,
-    Answer,
-    Kind,
+    MessageKind,
     QueuedPacket,
+    Verdict,
     read_message,
     write_verdict,
 )
@@ -72,7 +72,6 @@ cdef enum:
     # A message with 128 bytes of packet has about 320. Nine cache lines, an odd number, so that
     # the slots do not all begin in the same few sets of the cache.
     SLOT = 576
-    MOST_INTERFACES = 1024
     SEND_TRIES = 1000       # one millisecond apart
 
 cdef struct Buffers:
@@ -83,11 +82,6 @@ cdef struct Buffers:
     Item items[BATCH]
     uint8_t verdicts[SENT_BYTES]
 
-cdef struct Interfaces:
-    size_t count
-    uint32_t indexes[MOST_INTERFACES]     # ascending
-    uint16_t numbers[MOST_INTERFACES]
-
 cdef struct Counts:
     uint64_t packets
     uint64_t batches
@@ -97,7 +91,7 @@ cdef struct Counts:
     int last_errno
 
 
-cdef inline bint same_answer_next(const Answer* one, const Answer* other) noexcept nogil:
+cdef inline bint same_verdict_next(const Verdict* one, const Verdict* other) noexcept nogil:
     return (
         other.id == one.id + 1
         and other.mark == one.mark
@@ -117,7 +111,7 @@ cdef class NativeQueue:
     cdef object _binding
     cdef Engine _engine
     cdef Buffers* _buffers
-    cdef Interfaces* _interfaces
+    cdef InterfaceTable* _interfaces
     cdef pthread_mutex_t _interfaces_lock
     cdef Counts _counts
     cdef int64_t _clock_offset
@@ -134,7 +128,7 @@ cdef class NativeQueue:
         cdef int i
         self._socket = self._wake = -1
         pthread_mutex_init(&self._interfaces_lock, NULL)
-        self._interfaces = <Interfaces*>calloc(1, sizeof(Interfaces))
+        self._interfaces = <InterfaceTable*>calloc(1, sizeof(InterfaceTable))
         self._buffers = <Buffers*>calloc(1, sizeof(Buffers))
         if self._interfaces == NULL or self._buffers == NULL:
             raise MemoryError
@@ -183,18 +177,11 @@ cdef class NativeQueue:
         return self._socket
 
     def set_interfaces(self, interfaces):
-        cdef size_t i
-        pairs = sorted(interfaces.items())
-        if len(pairs) > MOST_INTERFACES:
-            raise QueueError(f"{len(pairs)} interfaces are more than {MOST_INTERFACES}")
-        cdef Interfaces* table = <Interfaces*>calloc(1, sizeof(Interfaces))
+        cdef InterfaceTable* table = <InterfaceTable*>calloc(1, sizeof(InterfaceTable))
         if table == NULL:
             raise MemoryError
         try:
-            for i, (index, number) in enumerate(pairs):
-                table.indexes[i] = index
-                table.numbers[i] = number
-            table.count = len(pairs)
+            fill_interfaces(table, interfaces)
             # Held by the reader while it looks up one batch: it never sees half a table.
             pthread_mutex_lock(&self._interfaces_lock)
             self._interfaces[0] = table[0]
@@ -294,13 +281,13 @@ cdef class NativeQueue:
         self._engine.decide(self._buffers.items, count, self._now())
         self._counts.packets += count
         self._counts.batches += 1
-        return self._reply(count)
+        return self._send_verdicts(count)
 
     cdef size_t _read(self, int received) noexcept nogil:
         """Fill packets and items from the slots; how many there are."""
         cdef size_t count = 0
         cdef int i, error
-        cdef Kind kind
+        cdef MessageKind kind
         cdef QueuedPacket* packet
         cdef Item* item
         pthread_mutex_lock(&self._interfaces_lock)
@@ -317,12 +304,12 @@ cdef class NativeQueue:
             item.data = packet.payload
             item.size = packet.size
             item.uid = packet.uid
-            item.interface = self._interface_number(packet.interface_index)
+            item.interface = interface_number(self._interfaces, packet.interface_index)
             count += 1
         pthread_mutex_unlock(&self._interfaces_lock)
         return count
 
-    cdef void _count_other(self, Kind kind, int error) noexcept nogil:
+    cdef void _count_other(self, MessageKind kind, int error) noexcept nogil:
         if kind == KERNEL_ERROR:
             if error != 0:
                 self._counts.errors += 1
@@ -333,31 +320,20 @@ cdef class NativeQueue:
             self._counts.malformed += 1
             self._one_by_one = True
 
-    cdef uint16_t _interface_number(self, uint32_t index) noexcept nogil:
-        cdef const Interfaces* table = self._interfaces
-        cdef size_t low = 0, high = table.count, middle
-        while low < high:
-            middle = (low + high) >> 1
-            if table.indexes[middle] < index:
-                low = middle + 1
-            else:
-                high = middle
-        return table.numbers[low] if low < table.count and table.indexes[low] == index else 0
-
-    cdef int _reply(self, size_t count) noexcept nogil:
+    cdef int _send_verdicts(self, size_t count) noexcept nogil:
         """Write and send the verdicts in the order of arrival, which is that of the ids."""
         # Kernels before 6.12.75 look waiting packets up by walking a list from the oldest on.
         cdef size_t i, at = 0, end = 0
-        cdef Answer answer, before
+        cdef Verdict verdict, before
         cdef int error
         for i in range(count):
-            self._answer_to(&self._buffers.packets[i], &self._buffers.items[i].decision, &answer)
+            self._verdict_of(&self._buffers.packets[i], &self._buffers.items[i].decision, &verdict)
             # Packets of one answer that follow each other without a gap share a message, which
             # costs the kernel a quarter less per packet. It answers all that wait up to its id:
             # no packet but these, since the kernel hands over packets in the order of their ids
             # and all before these have been answered.
-            if end and not self._one_by_one and same_answer_next(&before, &answer):
-                write_verdict(self._buffers.verdicts + at, self.number, &answer, True)
+            if end and not self._one_by_one and same_verdict_next(&before, &verdict):
+                write_verdict(self._buffers.verdicts + at, self.number, &verdict, True)
             else:
                 if end + VERDICT_BYTES > SENT_BYTES:
                     error = self._send(end)
@@ -365,19 +341,19 @@ cdef class NativeQueue:
                         return error
                     end = 0
                 at = end
-                end += write_verdict(self._buffers.verdicts + at, self.number, &answer, False)
-            before = answer
+                end += write_verdict(self._buffers.verdicts + at, self.number, &verdict, False)
+            before = verdict
         return self._send(end)
 
-    cdef void _answer_to(
-        self, const QueuedPacket* packet, const Decision* decision, Answer* answer
+    cdef void _verdict_of(
+        self, const QueuedPacket* packet, const Decision* decision, Verdict* verdict
     ) noexcept nogil:
-        cdef uint32_t ours = decision.mark if decision.verdict == ACCEPT else 0
-        answer.id = packet.id
-        answer.accept = decision.verdict != DROP_PACKET
+        cdef uint32_t ours = decision.mark if decision.action == ACCEPT else 0
+        verdict.id = packet.id
+        verdict.accept = decision.action != DROP_PACKET
         # A message cut short may have lost the mark; what is unknown is not overwritten.
-        answer.has_mark = not packet.broken
-        answer.mark = (packet.mark & ~self._mask) | (ours & self._mask)
+        verdict.has_mark = not packet.broken
+        verdict.mark = (packet.mark & ~self._mask) | (ours & self._mask)
 
     cdef int _send(self, size_t size) noexcept nogil:
         cdef int tries = 0

@@ -9,6 +9,7 @@ datagram (RFC 5722, and Linux for IPv4 as well); 30 seconds for IPv4, 60 for IPv
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from classifier.engine.protocols cimport FRAGMENT, extension_bytes, is_extension_header
 from classifier.engine.wire cimport WHOLE
 
 cdef struct Span:
@@ -27,10 +28,10 @@ cdef bint _span(const Packet* packet, const uint8_t* data, uint32_t size, Span* 
     else:
         readable = size if size < HEADER_BYTES else HEADER_BYTES
         kind = data[6]
-        while kind != 44:
-            if kind not in (0, 43, 60, 135, 139, 140, 51) or at + 8 > readable:
+        while kind != FRAGMENT:
+            if not is_extension_header(kind) or at + 8 > readable:
                 return False
-            step = (data[at + 1] + 2) * 4 if kind == 51 else (data[at + 1] + 1) * 8
+            step = extension_bytes(kind, data + at)
             kind = data[at]
             at += step
         if at + 8 > readable:

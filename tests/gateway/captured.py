@@ -9,9 +9,11 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
+from probes import take
+
 from classifier.errors import CaptureError
 from classifier.policy import Network
-from classifier.replay.capture import CaptureReader
+from classifier.replay.reader import CaptureReader
 
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 _TTL = 64
@@ -42,7 +44,7 @@ def forwardable(path: Path, near: Iterable[Network]) -> list[bytes]:
     found: list[bytes] = []
     try:
         with CaptureReader(str(path)) as reader:
-            while batch := reader.take():
+            while batch := take(reader):
                 for _, data, length in batch:
                     # Longer than any interface takes: a packet that the card was to cut.
                     if data is not None and len(data) == length <= 65535:

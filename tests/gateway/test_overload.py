@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from classifier.queue.figures import kernel_counters
+from classifier.queue.kernel_queues import kernel_queue
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
@@ -28,7 +28,7 @@ def small_queue(overload: str, backend: str) -> str:
 
 def waiting(gateway: Lab) -> int:
     with gateway.gateway.enter():
-        queue = kernel_counters(0)
+        queue = kernel_queue(0)
     assert queue is not None
     return queue.waiting
 

@@ -35,7 +35,7 @@ from classifier.engine.classifier import Classifier
 from classifier.engine.engine import Engine
 from classifier.errors import QueueError
 from classifier.lab.namespace import Namespace
-from classifier.queue.figures import kernel_counters
+from classifier.queue.kernel_queues import kernel_queue
 from classifier.queue.nfqueue import NativeQueue
 
 pytestmark = pytest.mark.gateway
@@ -151,7 +151,7 @@ def test_all_that_waits_is_answered_before_a_stop(
         pass
     assert counted(host) == [400, 0, 0, 50]
     with host.enter():
-        assert kernel_counters(NUMBER) is None
+        assert kernel_queue(NUMBER) is None
 
 
 @both_backends
@@ -165,7 +165,7 @@ def test_full_queue_loses_nothing_unless_it_is_asked_to(
     send(host, {WIFI: 200})
     assert counted(host) == [0, 0, 0, 184 if fail_open else 0, 0]
     with host.enter():
-        kernel = kernel_counters(NUMBER)
+        kernel = kernel_queue(NUMBER)
     assert kernel is not None
     assert (kernel.waiting, kernel.dropped) == (16, 0 if fail_open else 184)
     with reading(queue):
@@ -292,7 +292,7 @@ def test_garbage_at_the_socket_and_late_verdicts_do_not_end_the_queue(
     queue = bound(host, NativeQueue, engine)
     open_to_all(queue)
     with host.enter():
-        kernel = kernel_counters(NUMBER)
+        kernel = kernel_queue(NUMBER)
     assert kernel is not None
     id_of_nothing = struct.pack("=HHIHBx", 11, 1, 0xFFFFFFFF, 0, 0)
     packet = struct.pack("=IHHII", 32, 3 << 8, 0, 0, 0) + bytes(4) + id_of_nothing

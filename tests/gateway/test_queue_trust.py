@@ -32,7 +32,7 @@ from classifier import policy
 from classifier.engine.classifier import Classifier
 from classifier.engine.engine import Engine
 from classifier.lab.namespace import Namespace
-from classifier.queue.figures import kernel_counters
+from classifier.queue.kernel_queues import kernel_queue
 from classifier.queue.nfqueue import NativeQueue
 
 pytestmark = pytest.mark.gateway
@@ -49,7 +49,7 @@ def engine() -> Engine:
 
 def portid(host: Namespace) -> int:
     with host.enter():
-        kernel = kernel_counters(NUMBER)
+        kernel = kernel_queue(NUMBER)
     assert kernel is not None
     return kernel.portid
 

@@ -17,7 +17,7 @@ import pytest
 from classifier.config import parse_policy
 from classifier.engine.engine import Engine
 from classifier.lab.namespace import Namespace
-from classifier.replay.capture import CaptureReader
+from classifier.replay.reader import CaptureReader
 from classifier.replay.tracker import Tracker
 
 IN, OUT = "192.168.1.2", "198.51.100.7"
@@ -161,7 +161,7 @@ class Replayed:
             while self._tracker.read(reader):
                 pass
         _, malformed, untracked, _ = self._tracker.counts()
-        flows, self._flows = self._flows, len(self._tracker)
+        flows, self._flows = self._flows, len(self._tracker.log)
         lost, self._untracked = self._untracked, malformed + untracked
         if self._untracked > lost:
             return "untracked"

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import Packet
 from packets import render
+from probes import headers
 from test_engine_model import packets
 
 from classifier import Classifier
-from classifier.engine.wire import headers
 from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Rule, Sticky, Uplink
 
 BLOCK = 4096

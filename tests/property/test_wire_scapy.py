@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probes import headers
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_Router_Alert
 from scapy.layers.inet6 import (
     ICMPv6EchoReply,
@@ -21,8 +22,6 @@ from scapy.layers.inet6 import (
 from scapy.layers.ipsec import AH
 from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
-
-from classifier.engine.wire import headers
 
 port = st.integers(0, 65535)
 ipv4 = st.ip_addresses(v=4)

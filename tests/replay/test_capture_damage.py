@@ -22,10 +22,11 @@ from capture_files import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from probes import packets_read, take
 
 from classifier.errors import CaptureError
 from classifier.replay import Replay
-from classifier.replay.capture import CaptureReader
+from classifier.replay.reader import CaptureReader
 
 PACKETS = [ipv4("192.168.1.2", "198.51.100.7", 17, udp(1000, 53, b"x" * n)) for n in (0, 5, 11)]
 MESSAGE = re.compile(r"^(?P<path>.*): packet (?P<packet>\d+), byte (?P<byte>\d+): (?P<reason>.+)$")
@@ -36,13 +37,13 @@ def read(path):
     count = 0
     with CaptureReader(path) as reader:
         try:
-            while taken := reader.take():
+            while taken := take(reader):
                 count += len(taken)
         except CaptureError as error:
             found = MESSAGE.match(str(error))
             assert found, error
             assert found["path"] == path
-            assert int(found["packet"]) == count + 1 == reader.packets + 1
+            assert int(found["packet"]) == count + 1 == packets_read(reader) + 1
             return count, found
     return count, None
 
@@ -81,7 +82,7 @@ def test_an_empty_file_and_a_missing_one_and_a_folder_are_errors(write, tmp_path
         (str(tmp_path), "Is a directory"),
     ):
         with pytest.raises(CaptureError, match=f"^{re.escape(f'{path}: {reason}')}$"):
-            CaptureReader(path).take()
+            take(CaptureReader(path))
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.0\r\n", b"\x1f\x8b\x08\x00" + bytes(60)])
@@ -137,10 +138,10 @@ def test_a_section_of_too_many_interfaces_is_refused(write):
 
 def test_reading_on_after_an_error_gives_the_same_error(write):
     with CaptureReader(write(pieces_of_pcap()[0][:-3])) as reader:
-        assert len(reader.take()) == 2
+        assert len(take(reader)) == 2
         for _ in range(2):
             with pytest.raises(CaptureError, match="packet 3, byte"):
-                reader.take()
+                take(reader)
 
 
 ANYTHING = st.one_of(

@@ -24,20 +24,21 @@ from capture_files import (
     simple,
     udp,
 )
+from probes import packets_read, take
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.utils import PcapNgWriter, PcapWriter, RawPcapNgReader, RawPcapReader
 
 from classifier.errors import CaptureError
-from classifier.replay.capture import CaptureReader
+from classifier.replay.reader import CaptureReader
 
 
 def read(path):
     with CaptureReader(path) as reader:
         packets = []
-        while taken := reader.take():
+        while taken := take(reader):
             packets += taken
-        assert reader.packets == len(packets)
+        assert packets_read(reader) == len(packets)
     return packets
 
 

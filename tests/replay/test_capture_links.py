@@ -17,9 +17,10 @@ from capture_files import (
     section,
     udp,
 )
+from probes import take
 
 from classifier.errors import CaptureError
-from classifier.replay.capture import CaptureReader
+from classifier.replay.reader import CaptureReader
 
 FOUR = ipv4("192.168.1.2", "198.51.100.7", 17, udp(1000, 53))
 SIX = ipv6("2001:db8::2", "2001:db8:9::7", 17, udp(1000, 53))
@@ -28,8 +29,8 @@ MACS = bytes(12)
 
 def only_packet(path):
     with CaptureReader(path) as reader:
-        packets = reader.take()
-        assert not reader.take()
+        packets = take(reader)
+        assert not take(reader)
     assert len(packets) == 1
     return packets[0][1]
 
@@ -124,7 +125,7 @@ def test_a_frame_cut_anywhere_in_its_link_header_does_no_harm(write, layer):
     path = write(pcap([Captured(0, whole[:n]) for n in range(header)], link=link))
     with CaptureReader(path) as reader:
         packets = []
-        while taken := reader.take():
+        while taken := take(reader):
             packets += taken
     assert len(packets) == header
     assert {data for _, data, _ in packets} <= {None, b""}

@@ -14,7 +14,7 @@ from classifier.config import parse_policy
 from classifier.engine.engine import Engine
 from classifier.errors import CaptureError, UsageError
 from classifier.replay import Replay
-from classifier.replay.capture import CaptureReader
+from classifier.replay.reader import CaptureReader
 from classifier.replay.tracker import Tracker
 
 IN, OUT = "192.168.1.2", "198.51.100.7"
@@ -230,7 +230,7 @@ STREAM = """
 import resource, sys
 from classifier.config import load_policy
 from classifier.replay import Replay
-from classifier.replay.capture import CaptureReader
+from classifier.replay.reader import CaptureReader
 from classifier.replay.tracker import Tracker
 run = Replay(load_policy(sys.argv[1]), seed=1, keep=False)
 run.read("-")
@@ -243,9 +243,9 @@ def test_a_flow_that_goes_on_has_no_sums_until_it_ends(policy, raw):
     with CaptureReader(raw(at(n, syn(n % 5)) for n in range(500))) as reader:
         while tracker.read(reader):
             pass
-    assert [tracker.record(n)[-2:] for n in range(len(tracker))] == [(0, 0)] * 5
+    assert [tracker.log.record(n)[-2:] for n in range(len(tracker.log))] == [(0, 0)] * 5
     tracker.finish()
-    assert [tracker.record(n)[-2:] for n in range(len(tracker))] == [(100, 4000)] * 5
+    assert [tracker.log.record(n)[-2:] for n in range(len(tracker.log))] == [(100, 4000)] * 5
 
 
 def peak(policy_file, packets):

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from probes import headers, take
 from scapy.utils import RawPcapReader
 
 from classifier import Classifier
-from classifier.engine.wire import headers
 from classifier.errors import CaptureError
 from classifier.replay import Replay
-from classifier.replay.capture import CaptureReader
+from classifier.replay.reader import CaptureReader
 
 
 def folder():
@@ -82,7 +82,7 @@ def test_every_packet_of_a_capture_can_be_decided_as_if_it_were_queued(policy, p
     packets = []
     try:
         with CaptureReader(str(path)) as reader:
-            while taken := reader.take():
+            while taken := take(reader):
                 packets += [data for _, data, _ in taken if data is not None]
     except CaptureError:
         pass  # which the test above looks at

@@ -12,7 +12,7 @@ ARGUMENTS = r"\(((?:[^()]|\([^()]*\))*)\)"
 DECLARATION = re.compile(
     rf"^ *cdef (?!extern|enum|struct|class)[^=\n]*?(\w+){ARGUMENTS}([^\n]*)$", re.MULTILINE
 )
-MODULES = ["wire", "tables", "methods", "matching", "balancers", "engine", "hashing"]
+MODULES = ["wire", "protocols", "tables", "methods", "matching", "balancers", "engine", "hashing"]
 MADE_ONCE = {"create", "compile_balancer", "compile_masks", "compile_matcher", "compile_field",
              "allocate", "target", "decision_value"}  # fmt: skip
 

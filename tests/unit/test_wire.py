@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-
-from classifier.engine.wire import headers
+from probes import headers
 
 SRC6, DST6 = bytes(range(16)), bytes(range(16, 32))
 TCP, UDP, DCCP, SCTP, UDP_LITE = 6, 17, 33, 132, 136

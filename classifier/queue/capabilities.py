@@ -1,4 +1,4 @@
-"""What this process is allowed to do to its network namespace."""
+"""The capabilities (capabilities(7)) of this process over its network namespace."""
 
 from __future__ import annotations
 

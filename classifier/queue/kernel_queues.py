@@ -1,4 +1,4 @@
-"""What the kernel tells about its NFQUEUEs, and the kernels on which several of them are unsafe."""
+"""The NFQUEUEs that the kernel has, and the kernels on which several of them are unsafe."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kernel_queues() -> Iterator[KernelQueue]:
         yield KernelQueue(number, portid, waiting, dropped, user_dropped, packets)
 
 
-def kernel_counters(number: int) -> KernelQueue | None:
+def kernel_queue(number: int) -> KernelQueue | None:
     """Queue `number` of the calling thread's network namespace; None when nobody has bound it."""
     return next((queue for queue in kernel_queues() if queue.number == number), None)
 
@@ -54,7 +54,7 @@ def kernel_counters(number: int) -> KernelQueue | None:
 _FIRST_AND_LAST_UNSAFE = {(6, 12): (75, 82), (6, 18): (14, 23), (6, 19): (4, 13)}
 
 
-def unsafe_kernel(release: str) -> bool:
+def several_queues_unsafe(release: str) -> bool:
     """Whether several queues can crash this kernel; `release` as `uname -r` prints it.
 
     A distribution's kernel may carry the repair under an older number; this errs to caution.

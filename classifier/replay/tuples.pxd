@@ -5,18 +5,30 @@
 # matches in the other direction.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from classifier.replay.conntrack cimport ICMP, ICMP_PEER, ICMPV6
-from classifier.replay.flows cimport Key
-from classifier.engine.octets cimport big16, big32
+from classifier.engine.octets cimport big16, big32, big64
+from classifier.engine.protocols cimport (
+    FRAGMENT, ICMP, ICMPV6, extension_bytes, has_port_numbers, is_extension_header,
+)
 from classifier.engine.wire cimport Packet
 
-cdef enum Fate:
-    TRACK           # look for its flow
-    RELATED         # an ICMP error: belongs to the flow that it quotes
-    UNTRACKED       # conntrack does not look at it, or calls it invalid
-    IN_FRAGMENTS
+cdef struct Tuple:
+    # Of a packet, besides its addresses.
+    uint32_t sport      # ICMP: the identifier
+    uint32_t dport      # ICMP: ICMP_PEER | type of the request << 8 | code
+    uint32_t hash       # the same for both directions
+    uint16_t protocols  # protocol << 8 | family
+
+cdef enum:
+    ICMP_PEER = 0x10000     # keeps an ICMP flow's answering side apart from any identifier
+
+cdef enum PacketClass:
+    # What conntrack does with a packet.
+    TRACKED_PACKET          # looks for the flow of its tuple
+    ICMP_ERROR              # looks for the flow of the packet that it quotes
+    UNTRACKED_PACKET        # does not look at it, or calls it invalid
+    FRAGMENT_PACKET         # waits for the rest of the datagram
     MALFORMED_PACKET
-    WITHOUT_IP
+    NO_IP_PACKET
 
 cdef extern from *:
     """
@@ -36,40 +48,40 @@ cdef inline uint8_t icmp_role(uint8_t family, uint8_t kind) noexcept nogil:
 
 
 # The ports of an ICMP key from the header's first 8 bytes; False: this type has no flows.
-cdef inline bint icmp_key(uint8_t family, const uint8_t* header, Key* key) noexcept nogil:
+cdef inline bint icmp_tuple(uint8_t family, const uint8_t* header, Tuple* tuple) noexcept nogil:
     cdef uint8_t role = icmp_role(family, header[0])
     cdef uint32_t kind = header[0]
     if role == 2:
         kind = 8 if family == 4 and kind == 0 else kind - 1
-    key.sport = big16(header + 4)
-    key.dport = ICMP_PEER | (kind << 8) | header[1]
+    tuple.sport = big16(header + 4)
+    tuple.dport = ICMP_PEER | (kind << 8) | header[1]
     if role == 2:
-        key.sport, key.dport = key.dport, key.sport
+        tuple.sport, tuple.dport = tuple.dport, tuple.sport
     return role == 1 or role == 2
 
 
-cdef inline Fate make_key(
-    const Packet* packet, const uint8_t* data, uint32_t size, Key* key
+cdef inline PacketClass make_tuple(
+    const Packet* packet, const uint8_t* data, uint32_t size, Tuple* tuple
 ) noexcept nogil:
     cdef uint8_t role
-    key.kind = (<uint16_t>packet.protocol << 8) | packet.family
+    tuple.protocols = (<uint16_t>packet.protocol << 8) | packet.family
     if packet.protocol != ICMP and packet.protocol != ICMPV6:
-        key.sport = packet.sport
-        key.dport = packet.dport
-        return TRACK
+        tuple.sport = packet.sport
+        tuple.dport = packet.dport
+        return TRACKED_PACKET
     if (packet.protocol == ICMP) != (packet.family == 4) or packet.transport + 8u > size:
-        return UNTRACKED
-    if icmp_key(packet.family, data + packet.transport, key):
-        return TRACK
+        return UNTRACKED_PACKET
+    if icmp_tuple(packet.family, data + packet.transport, tuple):
+        return TRACKED_PACKET
     # Of ICMPv6, neighbour discovery and multicast listener messages end here.
     role = icmp_role(packet.family, packet.icmp_type)
-    return RELATED if role == 3 else UNTRACKED
+    return ICMP_ERROR if role == 3 else UNTRACKED_PACKET
 
 
 # The addresses and ports of the packet that an ICMP error quotes, of which often no more is there
 # than 8 bytes after the IP header. False when they cannot be known.
-cdef inline bint quoted_key(
-    const uint8_t* data, uint32_t size, Packet* packet, Key* key
+cdef inline bint quoted_tuple(
+    const uint8_t* data, uint32_t size, Packet* packet, Tuple* tuple
 ) noexcept nogil:
     cdef uint32_t at = 40, kind, step
     if size >= 20 and data[0] >> 4 == 4:
@@ -84,31 +96,26 @@ cdef inline bint quoted_key(
     elif size >= 40 and data[0] >> 4 == 6:
         packet.family = 6
         kind = data[6]
-        quoted_address(data + 8, packet.src)
-        quoted_address(data + 24, packet.dst)
-        while kind in (0, 43, 44, 51, 60, 135, 139, 140):
-            if at + 8 > size or (kind == 44 and big16(data + at + 2) & 0xFFF8):
+        packet.src[0] = big64(data + 8)
+        packet.src[1] = big64(data + 16)
+        packet.dst[0] = big64(data + 24)
+        packet.dst[1] = big64(data + 32)
+        while is_extension_header(kind):
+            if at + 8 > size or (kind == FRAGMENT and big16(data + at + 2) & 0xFFF8):
                 return False
-            step = 8 if kind == 44 else (data[at + 1] + 2) * 4 if kind == 51 else (
-                (data[at + 1] + 1) * 8
-            )
+            step = extension_bytes(kind, data + at)
             kind = data[at]
             at += step
     else:
         return False
     packet.protocol = <uint8_t>kind
-    key.kind = <uint16_t>(kind << 8) | packet.family
-    key.sport = key.dport = 0
-    if kind in (6, 17, 33, 132, 136):
+    tuple.protocols = <uint16_t>(kind << 8) | packet.family
+    tuple.sport = tuple.dport = 0
+    if has_port_numbers(kind):
         if at + 8 > size:
             return False
-        key.sport = big16(data + at)
-        key.dport = big16(data + at + 2)
+        tuple.sport = big16(data + at)
+        tuple.dport = big16(data + at + 2)
     elif kind == ICMP or kind == ICMPV6:
-        return at + 8 <= size and icmp_key(packet.family, data + at, key)
+        return at + 8 <= size and icmp_tuple(packet.family, data + at, tuple)
     return True
-
-
-cdef inline void quoted_address(const uint8_t* data, uint64_t* words) noexcept nogil:
-    words[0] = (<uint64_t>big32(data) << 32) | big32(data + 4)
-    words[1] = (<uint64_t>big32(data + 8) << 32) | big32(data + 12)

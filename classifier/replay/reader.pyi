@@ -21,16 +21,7 @@ class CaptureReader:
     ) -> None: ...
     def close(self) -> None: ...
     @property
-    def packets(self) -> int:
-        """How many packets were read so far."""
-    @property
     def offset(self) -> int:
         """How many bytes of the file were used so far."""
     def failure(self) -> CaptureError:
         """Why reading ended, as an error to raise."""
-    def take(self) -> list[tuple[int, bytes | None, int]]:
-        """The next packets; an empty list at the end.
-
-        Each is (nanoseconds since 1970, bytes from the IP header on or None for a frame without IP,
-        length in bytes before the capture cut it).
-        """

@@ -1,0 +1,94 @@
+# cython: language_level=3
+"""What the compiled code reads and writes, for tests that look at one step of it alone."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from classifier.engine.wire cimport Packet, parse
+from classifier.queue.nfnetlink cimport (
+    KERNEL_ERROR, OVERRUN, PACKET, VERDICT_BYTES, MessageKind, QueuedPacket, Verdict, read_message,
+    write_verdict,
+)
+from classifier.replay.link cimport Frame
+from classifier.replay.reader cimport CaptureReader
+from classifier.replay.stream cimport READ_INTERRUPTED
+
+
+def headers(packet):
+    """What the parser reads from a packet, any buffer, from its IP header on.
+
+    Returns the fields of `Packet` in wire.pxd by name, addresses as [high, low] words, and
+    `malformed`: 0, or the offset at which the packet stopped making sense plus one.
+    """
+    cdef Py_buffer view
+    cdef Packet parsed
+    PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
+    try:
+        fault = parse(<const uint8_t*>view.buf, <size_t>view.len, &parsed)
+    finally:
+        PyBuffer_Release(&view)
+    return {**parsed, "malformed": fault}
+
+
+def message_read(const uint8_t[::1] data not None):
+    """One netlink message as the queue reads it.
+
+    ("packet", fields) with the keys id, mark, interface_index, uid, payload, broken; ("error",
+    errno), where 0 is an acknowledgement; ("overrun", None); ("unreadable", None).
+    """
+    cdef QueuedPacket packet
+    cdef int error
+    cdef const uint8_t* first = &data[0] if data.shape[0] else NULL
+    cdef MessageKind kind = read_message(first, data.shape[0], &packet, &error)
+    if kind == PACKET:
+        return "packet", {
+            "id": packet.id,
+            "mark": packet.mark,
+            "interface_index": packet.interface_index,
+            "uid": packet.uid,
+            "payload": packet.payload[: packet.size],
+            "broken": bool(packet.broken),
+        }
+    if kind == KERNEL_ERROR:
+        return "error", error
+    return ("overrun", None) if kind == OVERRUN else ("unreadable", None)
+
+
+def verdict_written(uint16_t queue, uint32_t id, bint accept, mark=None, bint all_up_to=False):
+    """A verdict message as the queue writes it; mark None leaves the packet's mark alone."""
+    cdef uint8_t out[VERDICT_BYTES]
+    cdef Verdict verdict
+    verdict.id = id
+    verdict.accept = accept
+    verdict.has_mark = mark is not None
+    verdict.mark = mark or 0
+    cdef size_t size = write_verdict(out, queue, &verdict, all_up_to)
+    return out[:size]
+
+
+def take(CaptureReader reader not None):
+    """The next packets of a capture; an empty list at the end.
+
+    Each is (nanoseconds since 1970, bytes from the IP header on or None for a frame without IP,
+    length in bytes before the capture cut it).
+    """
+    cdef Frame[64] frames
+    cdef int i, count = READ_INTERRUPTED
+    while count == READ_INTERRUPTED:
+        with nogil:
+            count = reader.read(frames, 64)
+    if count < 0:
+        raise reader.failure()
+    return [
+        (
+            frames[i].time,
+            None if frames[i].data is NULL else frames[i].data[: frames[i].size],
+            frames[i].length,
+        )
+        for i in range(count)
+    ]
+
+
+def packets_read(CaptureReader reader not None):
+    """How many packets of a capture were read so far."""
+    return reader.packets_read
