@@ -61,6 +61,6 @@ def _lines(step: steps.Step) -> Iterator[str]:
             yield f"removed ip -{there.route.family} route {there}"
         case steps.WriteSysctl(key, value):
             yield f"restored sysctl {key} = {value}"
-        case steps.DeleteBaseChains(chains):
-            for chain in sorted(chains, key=str):
-                yield f"removed nft {'chain' if chain.name else 'table'} {chain}, if it was empty"
+        case steps.DeleteBaseChains(created):
+            for base in sorted(created, key=str):
+                yield f"removed nft {'chain' if base.name else 'table'} {base}, if it was empty"

@@ -14,7 +14,7 @@ from classifier.host.nftables import listing
 from classifier.host.rtnetlink import Rtnetlink
 from classifier.host.snapshot import BoundQueue, Snapshot
 from classifier.host.state import ADDRESS_FAMILIES
-from classifier.queue.figures import kernel_queues
+from classifier.queue.kernel_queues import kernel_queues
 from classifier.queue.owner import owner
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -24,13 +24,14 @@ def read(variant: Variant | None = None, previous: Snapshot | None = None) -> Sn
     """A snapshot of the calling thread's network namespace.
 
     variant: which iptables to use; None: the one that the program `iptables` is.
-    previous: an earlier snapshot of this host; its firewall is taken over where no rule of
-    nf_tables has changed since and ip_tables is not in use, because reading many rules is slow.
+    previous: an earlier snapshot of this host. Reading many rules is slow: its firewall is taken
+    over where no rule of nf_tables has changed since and ip_tables is not in use, and else only
+    the tables with rules of ours are read again.
 
     Raises HostError when there is no iptables, or the kernel refuses to tell.
     """
     unchanged = previous.firewall if previous is not None and _is_unchanged(previous) else None
-    firewall = unchanged or iptables.read(variant)
+    firewall = unchanged or iptables.read(variant, ours_only=previous is not None)
     with Rtnetlink() as netlink:
         links = netlink.links()
         addresses = _addresses(netlink.addresses())

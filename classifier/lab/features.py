@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from classifier.errors import LabError
-from classifier.host.conntrack import modules
+from classifier.host import ct_helpers
+from classifier.host.modules import presence
 from classifier.lab import programs
 from classifier.lab.namespace import Namespace
 
@@ -104,8 +103,6 @@ GATEWAY = (NAMESPACES, VETH, POLICY_ROUTING, NETFILTER, NETFILTER6)
 """Without these there is no virtual gateway."""
 
 PROGRAMS = ("ip", "iptables", "iptables-restore", "conntrack", "setpriv", "unshare")
-_INIT_FUNCTIONS = {"nf_nat_pptp": "nf_nat_helper_pptp_init"}
-"""Of modules that do not call it by their own name."""
 
 
 @cache
@@ -182,22 +179,9 @@ def _no_namespaces(said: str) -> str:
 
 
 def missing_helper_modules(helpers: Iterable[str]) -> list[str]:
-    """Kernel modules that these conntrack helpers need and that this kernel has not got now.
-
-    A name is `NAME_init` in the kernel's list of symbols where it is built in, and `[NAME]` where
-    it is a module that is loaded. Without such a list (CONFIG_KALLSYMS) nothing is called missing.
-    """
-    wanted = modules(helpers)
-    try:
-        symbols = Path("/proc/kallsyms").read_text() if wanted else ""
-    except OSError:
-        return []
-    return [name for name in wanted if symbols and not _has_module(symbols, name)]
-
-
-def _has_module(symbols: str, name: str) -> bool:
-    init = _INIT_FUNCTIONS.get(name, f"{name}_init")
-    return re.search(rf"(?: {init}$|\[{name}\]$)", symbols, re.MULTILINE) is not None
+    """Kernel modules that these conntrack helpers need, and that cannot be had here."""
+    found = presence(ct_helpers.modules(helpers))
+    return [name for name, there in found.items() if there == "missing"]
 
 
 def _require_programs(*names: str) -> None:

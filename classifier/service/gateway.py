@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -29,9 +29,10 @@ from classifier.service import status
 from classifier.service.control.routes import Request, Route
 from classifier.service.control.server import ControlServer
 from classifier.service.events import HostEvents
-from classifier.service.folding import Folding
+from classifier.service.folded_job import FoldedJob
 from classifier.service.lock import NamespaceLock, RuntimeLock
 from classifier.service.notify import notify
+from classifier.service.pace import Pace
 from classifier.service.queues import Queues, with_safe_count
 from classifier.service.reconcile import Look, Reconciler
 from classifier.service.signals import StopRequest
@@ -42,8 +43,8 @@ _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0
-"""How often the host is looked at without any event: there is none for some changes."""
+PACE = Pace(period=5.0)
+"""The host is also looked at without any event, since some changes cause none."""
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
 
 
@@ -67,7 +68,7 @@ class Service:
         self._settings = settings
         self._started = time.monotonic()
         self._reconciler = Reconciler()
-        self._folding: Folding | None = None
+        self._reconciling: FoldedJob[None] | None = None
         self._usable: Mapping[str, frozenset[Family]] = {}
         self._warnings: tuple[str, ...] = ()
 
@@ -79,9 +80,9 @@ class Service:
         """
         async with AsyncExitStack() as undo:
             await self._start(undo, stop_request)
-            folding = self._folding = Folding(self._reconcile, period=LOOK_SECONDS)
-            undo.push_async_callback(folding.close)
-            folding.request("start")  # for what happened since the first look
+            job = self._reconciling = FoldedJob("host", self._reconcile, PACE)
+            undo.push_async_callback(job.close)
+            job.request("start")  # for what happened since the first look
             notify("READY=1")
             log.info("ready: %s", self._described())
             await stop_request.wait()
@@ -89,7 +90,7 @@ class Service:
                 log.error("exiting, host state kept: for the next start, or for down")
                 raise QueueError(str(self._queues.failures[0])) from self._queues.failures[0]
             notify("STOPPING=1")
-            await folding.close()
+            await job.close()
             if not self._settings.keep:
                 await self._in_host_thread(lambda: self._reconciler.remove(self._queues.stop))
         kept = self._settings.keep
@@ -127,10 +128,10 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._host_thread, work)
 
     def _changed(self, kind: str) -> None:
-        if self._folding is not None:
-            self._folding.request(kind)
+        if self._reconciling is not None:
+            self._reconciling.request(kind)
 
-    async def _reconcile(self, reasons: Collection[str]) -> None:
+    async def _reconcile(self, reasons: frozenset[str]) -> None:
         """Make engine and host match what is wanted now."""
         look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
         # The policy first, so that no new flow is placed on an uplink whose route goes.

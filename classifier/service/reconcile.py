@@ -20,7 +20,7 @@ from classifier.host.plan import Plan, plan
 from classifier.host.snapshot import Snapshot
 from classifier.host.state import Family, table_of
 from classifier.policy import Policy
-from classifier.service.heal_limit import HealLimit
+from classifier.service.heal_limit import Action, HealLimit
 
 log = logging.getLogger(__name__)
 
@@ -99,19 +99,27 @@ class Reconciler:
         by_subject: dict[str, list[steps.Step]] = {}
         for step in needed:
             by_subject.setdefault(step.subject, []).append(step)
-        healed: list[str] = []
+        put_right = 0
+        told: list[str] = []
         failed: list[str] = []
         for subject, disturbed in by_subject.items():
-            if not self._limit.allows(subject, time.monotonic()):
+            action = self._limit.note(subject, time.monotonic())
+            if action is Action.GIVE_IN:
+                log.warning(
+                    "another program keeps changing our %s: putting it right less often", subject
+                )
+            if action not in (Action.HEAL, Action.RETRY):
                 continue
             try:
                 steps.run(disturbed)
             except HostError as error:
                 failed.append(str(error))
             else:
-                healed.append(subject)
-        if healed:
-            self.healed += 1
-            log.warning("changed by another program and put right: %s", ", ".join(healed))
+                put_right += 1
+                if action is Action.HEAL:
+                    told.append(subject)
+        self.healed += put_right > 0
+        if told:
+            log.warning("changed by another program and put right: %s", ", ".join(told))
         if failed:
             raise HostError("\n".join(failed))

@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
+from classifier.lab.outcome import Outcome, Promise, Sent
 
 from classifier.commands import COMMANDS, main, parser
 from classifier.engine.decision import REASONS
-from classifier.lab.outcome import Outcome, Promise, Sent
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))

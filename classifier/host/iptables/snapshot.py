@@ -78,16 +78,20 @@ class FirewallSnapshot:
         return joined
 
 
-def read(variant: Variant | None = None) -> FirewallSnapshot:
+def read(variant: Variant | None = None, ours_only: bool = False) -> FirewallSnapshot:
     """Of the calling thread's network namespace. `variant`: None is the installed one.
 
-    Raises HostError when there is no iptables, or the kernel refuses to tell.
+    ours_only: only the tables that have chains of ours, and nothing of native nft. Others may have
+    tens of thousands of rules, which take seconds to read. Raises HostError when there is no iptables, or the kernel refuses to tell.
     """
     own = variant or programs.installed_variant()
     generation = listing.generation()
     chains = basechains.nft_chains()
     nft, legacy = basechains.nft_base_chains(chains), basechains.legacy_tables()
-    saved = [*_saved("nft", nft, chains), *_saved("legacy", legacy, ())]
+    wanted = frozenset(TABLES) if ours_only else None
+    saved = [*_saved("nft", nft, chains, wanted), *_saved("legacy", legacy, (), wanted)]
+    if ours_only:
+        return FirewallSnapshot(own, tuple(saved), tuple(sorted(nft, key=str)), "", generation)
     shown = {(s.family, table) for s in saved if s.variant == "nft" for table in _tables(s.text)}
     hidden = [
         (chain.family, chain.table)
@@ -108,26 +112,43 @@ def _tables(text: str) -> list[str]:
 
 
 def _saved(
-    variant: Variant, tables: frozenset[BaseChain], chains: Iterable[NftChain]
+    variant: Variant,
+    tables: frozenset[BaseChain],
+    chains: Iterable[NftChain],
+    wanted: frozenset[str] | None,
 ) -> Iterator[Saved]:
     for family in get_args(Family):
         there = sorted(t.table for t in tables if t.family == family and t.name is None)
-        if there and programs.program(variant, family, "save"):
-            yield Saved(variant, family, _save(variant, family, there, chains))
+        if not there or not programs.program(variant, family, "save"):
+            continue
+        if wanted is None and (text := _save_whole(variant, family)) is not None:
+            yield Saved(variant, family, text)
+        else:
+            some = [table for table in there if wanted is None or table in wanted]
+            yield Saved(variant, family, _save_tables(variant, family, some, chains))
 
 
-def _save(variant: Variant, family: Family, tables: list[str], chains: Iterable[NftChain]) -> str:
-    """All tables; where a rule that the program cannot read ends it, all but such rules."""
+def _save_whole(variant: Variant, family: Family) -> str | None:
+    """All tables; None where the program cannot read a rule of nft, and ends there."""
     try:
         return programs.save(variant, family)
     except HostError:
         if variant == "legacy":
             raise
+        return None
+
+
+def _save_tables(
+    variant: Variant, family: Family, tables: list[str], chains: Iterable[NftChain]
+) -> str:
+    """These tables one by one, without the rules of nft that the program cannot read."""
     texts = []
     for table in tables:
         try:
             texts.append(programs.save(variant, family, "-t", table))
         except HostError:
+            if variant == "legacy":
+                raise
             if table in TABLES:
                 texts.append(_chain_by_chain(family, table, chains))
     return "".join(texts)
