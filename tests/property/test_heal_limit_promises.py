@@ -1,0 +1,91 @@
+"""Whatever goes wrong whenever: healing keeps to its limit, and comes back after it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifier.service.heal_limit import Action, HealLimit
+
+SUBJECTS = st.sampled_from(["ip rules", "iptables mangle"])
+# Bursts, looks every five seconds, and pauses around the limits; eighths, so that sums are exact.
+PAUSES = st.one_of(
+    st.integers(0, 160), st.sampled_from([0, 40, 479, 480, 4799, 4800]), st.integers(0, 16000)
+).map(lambda eighths: eighths / 8)
+TROUBLES = st.lists(st.tuples(PAUSES, SUBJECTS), max_size=120)
+
+
+def times(troubles: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    now, at = 0.0, []
+    for pause, subject in troubles:
+        now += pause
+        at.append((now, subject))
+    return at
+
+
+def actions(troubles: list[tuple[float, str]]) -> list[tuple[float, str, Action]]:
+    limit = HealLimit()
+    return [(now, subject, limit.note(subject, now)) for now, subject in troubles]
+
+
+@given(TROUBLES)
+def test_nothing_is_healed_more_than_three_times_in_a_minute(
+    troubles: list[tuple[float, str]],
+) -> None:
+    healed = defaultdict(list)
+    for now, subject, action in actions(times(troubles)):
+        if action in (Action.HEAL, Action.RETRY):
+            healed[subject].append(now)
+    for moments in healed.values():
+        for moment in moments:
+            assert sum(moment <= other < moment + 60 for other in moments) <= 3
+
+
+@given(TROUBLES)
+def test_each_subject_is_treated_as_if_it_were_alone(troubles: list[tuple[float, str]]) -> None:
+    together = actions(times(troubles))
+    for subject in {subject for _, subject, _ in together}:
+        own = [(now, name) for now, name, _ in together if name == subject]
+        assert actions(own) == [step for step in together if step[1] == subject]
+
+
+@given(TROUBLES)
+def test_nothing_is_left_wrong_for_longer_than_ten_minutes(
+    troubles: list[tuple[float, str]],
+) -> None:
+    """While it is looked at, as each look notes what it finds wrong."""
+    limit = HealLimit()
+    now = 0.0
+    for now, subject in times(troubles):
+        limit.note(subject, now)
+    looks = [now + 5 * number for number in range(1, 122)]
+    assert {Action.HEAL, Action.RETRY} & {limit.note("ip rules", look) for look in looks}
+
+
+@given(TROUBLES)
+def test_ten_quiet_minutes_heal_everything(troubles: list[tuple[float, str]]) -> None:
+    limit = HealLimit()
+    now = 0.0
+    for now, subject in times(troubles):
+        limit.note(subject, now)
+    now += 600
+    assert [limit.note("ip rules", now + second) for second in range(4)] == [
+        *[Action.HEAL] * 3,
+        Action.GIVE_IN,
+    ]
+
+
+@given(TROUBLES)
+def test_giving_in_is_said_once_per_fight(troubles: list[tuple[float, str]]) -> None:
+    said: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for now, subject, action in actions(times(troubles)):
+        if now - last.get(subject, now) >= 600:
+            said.pop(subject, None)
+        last[subject] = now
+        if action is Action.GIVE_IN:
+            assert subject not in said
+            said[subject] = now
+        assert (subject in said) == (action is not Action.HEAL)
