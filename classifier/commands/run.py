@@ -10,7 +10,7 @@ from classifier.commands.directories import add_directories
 from classifier.config import load_policy
 from classifier.queue.capabilities import require_net_admin
 from classifier.service.gateway import RunSettings, Service
-from classifier.service.signals import StopRequest
+from classifier.service.signals import Signals
 
 HELP = "run the gateway service in the foreground; SIGTERM stops it and cleans up"
 
@@ -30,10 +30,6 @@ def run(options: argparse.Namespace) -> int:
     policy = load_policy(options.file)
     require_net_admin()
     settings = RunSettings(options.runtime_dir, options.state_dir, options.seed, options.keep)
-    asyncio.run(_serve(Service(policy, settings)))
+    with Signals() as signals:
+        asyncio.run(Service(policy, settings).run(signals))
     return 0
-
-
-async def _serve(service: Service) -> None:
-    with StopRequest() as stop_request:
-        await service.run(stop_request)

@@ -11,7 +11,7 @@ from typing import Any
 from classifier.commands.directories import add_directories
 from classifier.commands.table import Column, paragraph, render
 from classifier.errors import ServiceError
-from classifier.service.control import ask
+from classifier.service.control.client import ask
 
 HELP = "show uplinks, shares, rules, queue and sticky table of the running service"
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> str:
-    figures = ask(options.runtime_dir, {"command": "status"})
+    figures = ask(options.runtime_dir, "GET", "/status")
     return json.dumps(figures) if options.json else describe(figures)
 
 

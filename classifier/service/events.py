@@ -23,7 +23,7 @@ from typing import Literal
 
 from pyroute2.netlink import rtnl
 
-from classifier.closing import Closing
+from classifier.lab.closing import Closing
 from classifier.service import event_filters
 from classifier.service.link_change import LinkChange, link_change
 

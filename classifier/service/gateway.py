@@ -35,7 +35,7 @@ from classifier.service.notify import notify
 from classifier.service.pace import Pace
 from classifier.service.queues import Queues, with_safe_count
 from classifier.service.reconcile import Look, Reconciler
-from classifier.service.signals import StopRequest
+from classifier.service.signals import Signals
 from classifier.state.ids import store_ids
 from classifier.state.seed import stored_seed
 
@@ -72,34 +72,42 @@ class Service:
         self._usable: Mapping[str, frozenset[Family]] = {}
         self._warnings: tuple[str, ...] = ()
 
-    async def run(self, stop_request: StopRequest) -> None:
+    async def run(self, signals: Signals) -> None:
         """Serve until a stop is requested, then leave the host as it was found.
 
         Raises what kept it from starting, with the host as before; QueueError when a queue broke:
         then the host state stays, as after a crash, and flows go on.
         """
+        stopping = asyncio.Event()
         async with AsyncExitStack() as undo:
-            await self._start(undo, stop_request)
-            job = self._reconciling = FoldedJob("host", self._reconcile, PACE)
-            undo.push_async_callback(job.close)
-            job.request("start")  # for what happened since the first look
+            undo.enter_context(signals.delivered(stop=stopping.set, reload=_refuse_reload))
+            await self._start(undo, stopping)
+            reconciling = self._reconciling = FoldedJob("host", self._reconcile, PACE)
+            undo.push_async_callback(reconciling.close)
+            reconciling.request("start")  # for what happened since the first look
             notify("READY=1")
             log.info("ready: %s", self._described())
-            await stop_request.wait()
+            await stopping.wait()
             if self._queues.failures:
                 log.error("exiting, host state kept: for the next start, or for down")
                 raise QueueError(str(self._queues.failures[0])) from self._queues.failures[0]
             notify("STOPPING=1")
-            await job.close()
+            await reconciling.close()
             if not self._settings.keep:
                 await self._in_host_thread(lambda: self._reconciler.remove(self._queues.stop))
         kept = self._settings.keep
         log.info("stopped: %s", "rules and routes stay" if kept else "the host is as it was found")
 
-    async def _start(self, undo: AsyncExitStack, stop_request: StopRequest) -> None:
+    async def _start(self, undo: AsyncExitStack, stopping: asyncio.Event) -> None:
         """Take the host over; on failure `undo` leaves everything as before."""
         undo.callback(RuntimeLock(self._settings.runtime_dir).release)
-        undo.callback(NamespaceLock().release)
+        lock = NamespaceLock()
+        undo.callback(lock.release)
+        for warning in lock.warnings:
+            log.warning("%s", warning)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(lock.fileno(), lock.turn_away)
+        undo.callback(loop.remove_reader, lock.fileno())
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
         self._classifier = Classifier(policy, self._seed())
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
@@ -110,7 +118,11 @@ class Service:
         undo.callback(HostEvents(self._changed, own_protocol=PROTOCOL).close)
         self._take(first)
         self._give(first)
-        self._queues.start(on_failure=stop_request.wake)
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(stopping.set)
+
+        self._queues.start(on_failure=stop)
         undo.callback(self._queues.stop)
         routes = [Route("GET", "/status", self._status)]
         control = ControlServer(self._settings.runtime_dir, routes, policy.gateway.control_group)
@@ -185,3 +197,7 @@ class Service:
                 warnings=(*self._warnings, *self._queues.warnings(), *gone),
             )
         )
+
+
+def _refuse_reload() -> None:
+    log.warning("SIGHUP: reloading is not built yet; restart to take a new configuration")

@@ -51,6 +51,13 @@ class Look:
 
     def check(self) -> None:
         """Raises HostError or ConflictError with everything that keeps us from starting."""
+        for queue in self.snapshot.queues:
+            # Whatever it told others: it answers the queue that rules of ours send to.
+            if queue.number in self.snapshot.firewall.queued_to:
+                raise ConflictError(
+                    f"a gateway is served in this network namespace already, by {queue.owner};"
+                    " stop it first"
+                )
         if self.plan.refusals:
             raise HostError("\n".join(self.plan.refusals))
         if found := conflicts(self.policy, self.snapshot, self.plan):

@@ -82,7 +82,9 @@ def read(variant: Variant | None = None, ours_only: bool = False) -> FirewallSna
     """Of the calling thread's network namespace. `variant`: None is the installed one.
 
     ours_only: only the tables that have chains of ours, and nothing of native nft. Others may have
-    tens of thousands of rules, which take seconds to read. Raises HostError when there is no iptables, or the kernel refuses to tell.
+    tens of thousands of rules, which take seconds to read.
+
+    Raises HostError when there is no iptables, or the kernel refuses to tell.
     """
     own = variant or programs.installed_variant()
     generation = listing.generation()
