@@ -26,7 +26,7 @@ def read_gateway(table: Table) -> Gateway:
         helpers=table.many("helpers", values.choice(*HELPERS), may_be_empty=True, distinct=True),
     )
     if not gateway.local and not table.raw("lan"):
-        table.wrong("local", "false needs interfaces in lan, or no flow would be classified")
+        table.wrong("local", "false needs interfaces in lan, otherwise no flow would be classified")
     table.finish()
     return gateway
 

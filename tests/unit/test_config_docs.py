@@ -34,7 +34,7 @@ def test_the_example_of_three_links_does_what_its_title_says() -> None:
     assert [member.weight for member in policy.balancers[0].members] == [34, 33, 33]
     by_name = {rule.name: rule for rule in policy.rules}
     assert [first for first, _ in by_name["interactive"].to_ports] == [21, 22, 80, 443, 6667]
-    assert by_name["names"].to_ports == ((53, 53),)
+    assert by_name["dns"].to_ports == ((53, 53),)
 
 
 def test_every_key_has_its_row_on_the_page() -> None:
