@@ -50,7 +50,7 @@ class HostError(ClassifierError):
 
 
 class ConflictError(HostError):
-    """Something else on this host holds a mark bit, rule priority, table or queue of ours."""
+    """Something else on this host uses our mark bits, rule priorities, tables or queues."""
 
 
 class QueueError(ClassifierError):

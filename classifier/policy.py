@@ -65,7 +65,7 @@ class Uplink:
     weight: int = 1
     masquerade: bool = True
     onlink: bool = False
-    """The gateway is in none of the interface's networks, and that is meant."""
+    """The gateway is in none of the interface's networks, and that is intended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Sticky:
     prefix4: int = 32
     prefix6: int = 128
     size: int = 65536
-    """Most entries remembered at once."""
+    """Maximum number of entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Rule:
     in_interfaces: tuple[str, ...] = ()
     family: Literal["ipv4", "ipv6"] | None = None
     users: tuple[int, ...] = ()
-    """Numeric user ids; only the gateway's own flows have one."""
+    """Numeric user ids; only the gateway's own (locally originated) flows have one."""
     dscp: tuple[int, ...] = ()
 
 

@@ -40,7 +40,7 @@ class Command(Protocol):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; every error that was foreseen becomes text on stderr and a code."""
+    """Run one subcommand; expected errors become text on stderr and an exit code."""
     _escape_unknown_letters()
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv))
@@ -89,14 +89,14 @@ def _forget_output() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises `UsageError` where argparse would leave the program."""
+    """An ArgumentParser that raises `UsageError` where argparse would exit."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}\nsee {self.prog} --help")
 
 
 def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser for a command line: with all commands, or only the one that `argv` is about."""
+    """The parser for a command line: with all commands, or only the one that `argv` names."""
     whole = _Parser(
         prog=PROGRAM,
         description="Balances new flows of a Linux gateway over its uplinks.",
@@ -113,14 +113,14 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         )
         command.arguments(subparser)
         subparser.add_argument(
-            "--seed", type=_seed, metavar="N", help="make everything that is random repeatable"
+            "--seed", type=_seed, metavar="N", help="make random decisions repeatable"
         )
         subparser.set_defaults(run=command.run, parser=subparser)
     return whole
 
 
 def _wanted(argv: Sequence[str]) -> Sequence[str]:
-    """Only the command that was asked for, so that none waits for the imports of the others."""
+    """Only the command in `argv`, so that it does not wait for the imports of the others."""
     first = next((argument for argument in argv if not argument.startswith("-")), None)
     if first in COMMANDS:
         return (first,)

@@ -14,7 +14,7 @@ HELP = "validate a configuration and print the effective policy"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the configuration, in TOML")
+    parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     parser.add_argument("--json", action="store_true", help="print the policy as JSON")
 
 

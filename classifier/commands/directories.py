@@ -1,4 +1,4 @@
-"""The two directories that tell the gateways of one machine apart."""
+"""The two directories that each gateway on a machine needs for itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_directories(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=RUNTIME_DIR,
         metavar="DIR",
-        help="control socket and lock, gone after a reboot (default %(default)s)",
+        help="directory of control socket and lock (default %(default)s)",
     )
     add_state_dir(parser)
 
@@ -26,5 +26,5 @@ def add_state_dir(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=STATE_DIR,
         metavar="DIR",
-        help="what outlives a reboot: the uplinks' ids (default %(default)s)",
+        help="directory of what survives a reboot: uplink ids (default %(default)s)",
     )

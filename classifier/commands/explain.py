@@ -16,7 +16,7 @@ from classifier.config import load_policy
 from classifier.engine.classifier import Classifier
 from classifier.policy import Policy
 
-HELP = "say which rule, balancer and uplink a flow would get, and why"
+HELP = "explain which rule, balancer and uplink a flow would get"
 
 _WHY = {
     "pinned": "the rule names this uplink",
@@ -31,7 +31,7 @@ _WHY = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the configuration, in TOML")
+    parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     parser.add_argument("flow", metavar="FLOW", help=FORM)
     parser.add_argument("--json", action="store_true", help="print the decision as JSON")
 
@@ -54,7 +54,7 @@ class Explanation:
     flow: str
     rule: str | None
     balancer: str | None
-    """The balancer that the rule uses, also where its fallback decided."""
+    """The balancer that the rule uses, also if its fallback decided."""
     uplink: str | None
     reason: str
     mark: int
@@ -107,7 +107,7 @@ def _classified(policy: Policy, flow: Flow, seed: int) -> Explanation:
 
 
 def _notes(policy: Policy, flow: Flow) -> tuple[str, ...]:
-    """What somebody may have meant instead: a file does not say which addresses are the LAN's."""
+    """A hint in case the flow was meant to come from the LAN: a policy knows no LAN addresses."""
     if flow.in_interface is not None or flow.user is not None or not policy.gateway.lan:
         return ()
     lan = " or ".join(f'"in {interface}"' for interface in policy.gateway.lan)

@@ -38,7 +38,7 @@ class Flow:
     """None for a protocol without ports."""
     dport: int | None
     in_interface: str | None = None
-    """None: a flow of the gateway itself."""
+    """None: a flow of the gateway itself (locally originated)."""
     dscp: int = 0
     user: int | None = None
     """Numeric id of the user whose socket sends it."""
@@ -55,7 +55,7 @@ class Flow:
 def parse_flow(text: str) -> Flow:
     """The flow that `text` describes in the form of `FORM`; raises `UsageError`.
 
-    An IPv6 address with a port stands in brackets: "udp [2001:db8::5]:4000 > [2001:db8::9]:53".
+    An IPv6 address with a port needs brackets: "udp [2001:db8::5]:4000 > [2001:db8::9]:53".
     """
     try:
         return _parse_flow(text.split())
@@ -67,20 +67,22 @@ def _parse_flow(words: list[str]) -> Flow:
     more = dict(zip(words[4::2], words[5::2], strict=False))
     whole = len(words) >= 4 and len(words) == 4 + 2 * len(more)
     if not whole or words[2] != ">" or not more.keys() <= {"in", "dscp", "user"}:
-        raise WrongValueError(f"it is written {FORM}")
+        raise WrongValueError(f"the form is {FORM}")
     protocol = _value(values.protocol, words[0])
     source, sport = _endpoint(words[1])
     destination, dport = _endpoint(words[3])
     if source.version != destination.version:
-        raise WrongValueError("the addresses are of two families")
+        raise WrongValueError("source and destination are of different address families")
     if source.version == 6 and protocol in IPV6_EXTENSION_HEADERS:
-        raise WrongValueError(f"{words[0]} is an extension header of IPv6, not a protocol")
+        raise WrongValueError(f"{words[0]} is an IPv6 extension header, not a protocol")
     if protocol in PORT_PROTOCOLS and (sport is None or dport is None):
         raise WrongValueError(f"{words[0]} needs both ports")
     if protocol not in PORT_PROTOCOLS and (sport is not None or dport is not None):
         raise WrongValueError(f"{words[0]} has no ports")
     if "in" in more and "user" in more:
-        raise WrongValueError("only the gateway's own flows have a user, and come in nowhere")
+        raise WrongValueError(
+            "only locally originated flows have a user, and those have no input interface"
+        )
     return Flow(
         protocol,
         source,
@@ -96,8 +98,7 @@ def _parse_flow(words: list[str]) -> Flow:
 def first_packet(flow: Flow) -> bytes:
     """The first packet of `flow`, from the IP header on.
 
-    Checksums stay zero: a packet is classified by its addresses, ports and protocol, and the
-    kernel has dropped what is damaged before.
+    Checksums stay zero: the classifier does not check them, the kernel has done so before.
     """
     payload = _transport(flow)
     source, destination = flow.source.packed, flow.destination.packed
@@ -131,7 +132,9 @@ def _endpoint(word: str) -> tuple[Address, int | None]:
     try:
         parsed = ip_address(address)
     except ValueError:
-        raise WrongValueError(f"{word} is no address, or lacks brackets around it") from None
+        raise WrongValueError(
+            f"{word} is not an address; an IPv6 address with a port needs brackets"
+        ) from None
     if port is not None and int(port) > 65535:
         raise WrongValueError(f"port {port} is above 65535")
     return parsed, None if port is None else int(port)
@@ -144,7 +147,7 @@ def _endpoint_text(address: Address, port: int | None) -> str:
 
 
 def _value(parse: Parse[T], word: str) -> T:
-    """A word as the configuration would read it: digits are a number there."""
+    """A word as the configuration would read it: digits are a number."""
     try:
         return parse(int(word) if _NUMBER.fullmatch(word) else word)
     except WrongValueError as error:

@@ -150,7 +150,7 @@ def _sticky_text(balancer: Balancer) -> str:
     sticky = balancer.sticky or (Sticky() if by_hash else None)
     if sticky is None:
         return "no"
-    # A hash remembers nothing: the key alone decides.
+    # A hash has no entries: the key alone decides.
     text = f"by {sticky.by}" + ("" if by_hash else f" for {duration_text(sticky.timeout)}")
     if sticky.prefix4 != 32:
         text += f", IPv4 /{sticky.prefix4}"
@@ -160,7 +160,7 @@ def _sticky_text(balancer: Balancer) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration as the configuration would say it, in the largest unit that fits."""
+    """A duration as it is written in the configuration, in the largest unit that fits."""
     milliseconds = round(seconds * 1000)
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds % size == 0:

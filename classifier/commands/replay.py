@@ -1,4 +1,4 @@
-"""`replay FILE CAPTURE...`: run captures through a policy and say what would have gone where."""
+"""`replay FILE CAPTURE...`: run captures through a policy and report which flows go where."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ HELP = "run captures through a policy: which flows would go where"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the configuration, in TOML")
+    parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     parser.add_argument(
         "captures", metavar="CAPTURE", nargs="+", help='pcap or pcapng; "-" is standard input'
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print the summary as JSON")
     output.add_argument(
-        "--flows", action="store_true", help="print every flow, in order of start, as JSON lines"
+        "--flows",
+        action="store_true",
+        help="print each flow as a line of JSON, in order of the first packets",
     )
     parser.add_argument(
         "--lan",
         metavar="CIDR",
         action="append",
         default=[],
-        help="a network that is inside; only flows from inside to outside are decided (repeatable)",
+        help="an inside network; only flows from inside to outside are classified (repeatable)",
     )
     parser.add_argument(
         "--in-interface",
         metavar="NAME",
-        help="where flows come in; by default the only one of gateway.lan",
+        help="input interface of all flows (default: that of gateway.lan if there is only one)",
     )
 
 
@@ -129,7 +131,7 @@ def _sums(use: Use) -> dict[str, int]:
 
 @contextmanager
 def _progress(paths: list[str]) -> Iterator[Callable[[str], Callable[[int], None] | None]]:
-    """A bar on a terminal, nothing elsewhere."""
+    """A progress bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _path: None
         return

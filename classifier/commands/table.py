@@ -11,7 +11,7 @@ from itertools import zip_longest
 from rich.cells import cell_len, chop_cells
 
 PIPE_WIDTH = 100
-"""Columns where the output is no terminal, so that it is the same everywhere."""
+"""Columns if the output is not a terminal, so that it is the same everywhere."""
 _GAP = "  "
 _NARROWEST = 8
 
@@ -24,7 +24,7 @@ class Column:
 
 
 def output_width() -> int:
-    """Columns of the terminal that standard output is, or `PIPE_WIDTH` if it is none."""
+    """Columns of the terminal on standard output, or `PIPE_WIDTH` if it is not a terminal."""
     if sys.stdout is not None and sys.stdout.isatty():
         return shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
     return PIPE_WIDTH
@@ -78,7 +78,7 @@ def _aligned(text: str, width: int, right: bool) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` terminal cells, broken at blanks where there are some."""
+    """`text` in lines of at most `width` terminal cells, broken at blanks if possible."""
     if cell_len(text) <= width:
         return [text]
     lines = [""]

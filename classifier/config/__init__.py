@@ -1,4 +1,4 @@
-"""From TOML to a `Policy`: every mistake at once, each with its line.
+"""From TOML to a `Policy`; all mistakes are reported together, each with its line.
 
 One file per part of the configuration; `limits` refuses what is too large or too deep to parse,
 `reading` walks tables and notes mistakes, `values` knows what single values mean, `lines` finds
@@ -31,7 +31,7 @@ _AT_END = " (at end of document)"
 def load_policy(path: str | os.PathLike[str]) -> Policy:
     """The policy in the file at `path`; raises `ConfigError` with every mistake in it.
 
-    Of the host only the user database is asked, for rules that name a user.
+    Of the host it reads only the user database, for rules that name a user.
     """
     name = os.fspath(path)
     try:
@@ -41,7 +41,7 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(name, (Mistake(None, "", "", f"cannot be read: {reason}"),)) from None
     if len(data) > LARGEST_FILE:
-        rule = f"is larger than {LARGEST_FILE >> 20} MiB, which no configuration is"
+        rule = f"is larger than {LARGEST_FILE >> 20} MiB, the limit for a configuration"
         raise ConfigError(name, (Mistake(None, "", "", rule),))
     try:
         text = data.decode("utf-8-sig")
@@ -73,7 +73,9 @@ def _toml(text: str, path: str) -> dict[str, object]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, (_syntax_mistake(text, str(error)),)) from None
     except ValueError:  # Python refuses integers of thousands of digits
-        raise ConfigError(path, (Mistake(None, "", "", "a number is far too long"),)) from None
+        raise ConfigError(
+            path, (Mistake(None, "", "", "an integer has too many digits"),)
+        ) from None
 
 
 def _read(root: Table) -> Policy:

@@ -1,4 +1,4 @@
-"""What is allowed in a policy but is hardly what somebody wanted."""
+"""What is allowed in a policy but is probably not intended."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _MUCH_MEMORY = 1 << 30
 
 
 def warnings(policy: Policy) -> tuple[str, ...]:
-    """Sentences about parts of `policy` that have no effect, or one that surprises."""
+    """Warnings about parts of `policy` that have no effect, or an effect that may surprise."""
     return (
         *_unused(policy),
         *_hash_without_table(policy),
         *_large_tables(policy),
-        *_rules_in_vain(policy),
+        *_rules_that_never_match(policy),
         *_unreachable(policy),
     )
 
@@ -50,7 +50,7 @@ def _unused(policy: Policy) -> list[str]:
 def _hash_without_table(policy: Policy) -> list[str]:
     default = Sticky()
     return [
-        f'balancer "{balancer.name}": a hash has no table, so sticky timeout and size do nothing'
+        f'balancer "{balancer.name}": sticky timeout and size have no effect with method "hash"'
         for balancer in policy.balancers
         if balancer.method == "hash" and (sticky := balancer.sticky)
         if (sticky.timeout, sticky.size) != (default.timeout, default.size)
@@ -67,24 +67,26 @@ def _large_tables(policy: Policy) -> list[str]:
     ]
 
 
-def _rules_in_vain(policy: Policy) -> list[str]:
+def _rules_that_never_match(policy: Policy) -> list[str]:
     found = []
     for rule in policy.rules:
-        strangers = [i for i in rule.in_interfaces if i not in policy.gateway.lan]
-        if strangers:
-            names = ", ".join(strangers)
-            found.append(f'rule "{rule.name}": not in gateway.lan, so never matched: {names}')
+        unknown = [i for i in rule.in_interfaces if i not in policy.gateway.lan]
+        if unknown:
+            names = ", ".join(unknown)
+            found.append(f'rule "{rule.name}": not in gateway.lan, so they never match: {names}')
         if rule.users and not policy.gateway.local:
-            found.append(f'rule "{rule.name}" never matches: it names users, but local is false')
+            found.append(
+                f'rule "{rule.name}" never matches: it has users, but gateway.local is false'
+            )
     return found
 
 
 def _unreachable(policy: Policy) -> list[str]:
     uplinks = {uplink.name for uplink in policy.uplinks}
     for index, rule in enumerate(policy.rules):
-        # A rule that uses an uplink lets flows through to the next while that uplink is down.
-        keeps_all = rule.strict or rule.use not in uplinks
-        if keeps_all and _matches_everything(rule):
+        # While its uplink is down, a rule that uses an uplink passes flows on to the next rule.
+        takes_all = rule.strict or rule.use not in uplinks
+        if takes_all and _matches_everything(rule):
             later = [f'"{other.name}"' for other in policy.rules[index + 1 :]]
             if not later:
                 return []

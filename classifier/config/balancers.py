@@ -44,14 +44,14 @@ def read_balancers(root: Table, uplinks: tuple[Uplink, ...]) -> tuple[Balancer, 
 def _check_name(name: str, table: Table, uplinks: Collection[str]) -> None:
     rule = values.name_rule(name)
     if rule is None and name in uplinks:
-        rule = "is the name of an uplink already; uplinks and balancers share their names"
+        rule = "is already the name of an uplink; uplinks and balancers share one namespace"
     if rule:
         table.report.note(table.path, None, rule)
 
 
 def _method(value: object) -> Method:
     if isinstance(value, str) and ":" in value:
-        raise WrongValueError("methods written by users are not built yet")
+        raise WrongValueError("methods of your own are not built yet")
     return _METHOD(value)
 
 
@@ -121,15 +121,15 @@ def _check_fallback(balancer: Balancer, table: Table, known: Collection[str]) ->
 
 
 def _check_cycles(balancers: list[Balancer], tables: Mapping[str, Table]) -> None:
-    """Note every ring of fallbacks once, at its first balancer in the file."""
+    """Note every cycle of fallbacks once, at its first balancer in the file."""
     following = {balancer.name: balancer.fallback for balancer in balancers}
     seen: set[str] = set()
     for start in following:
         way = [start]
         while (fallback := following.get(way[-1])) and fallback not in seen and fallback not in way:
             way.append(fallback)
-        ring = way[way.index(fallback) :] if fallback in way else []
+        cycle = way[way.index(fallback) :] if fallback in way else []
         seen.update(way)
-        if len(ring) > 1:
-            circle = " -> ".join([*ring, ring[0]])
-            tables[ring[0]].wrong("fallback", f"fallbacks must not run in a circle: {circle}")
+        if len(cycle) > 1:
+            shown = " -> ".join([*cycle, cycle[0]])
+            tables[cycle[0]].wrong("fallback", f"fallbacks must not form a cycle: {shown}")

@@ -27,7 +27,7 @@ def read_gateway(table: Table) -> Gateway:
         control_group=table.one("control_group", values.group, None),
     )
     if not gateway.local and not table.raw("lan"):
-        table.wrong("local", "false needs interfaces in lan, or no flow would be classified")
+        table.wrong("local", "false needs interfaces in lan, otherwise no flow would be classified")
     table.finish()
     return gateway
 

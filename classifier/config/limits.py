@@ -15,7 +15,7 @@ LARGEST_FILE = 4 * 1024 * 1024
 """Bytes; a list of 260,000 networks. Reading that takes 8 s, and the worst text 30 s."""
 MOST_KEY_PARTS = 16
 DEEPEST = 16
-"""Arrays and tables that are open at once."""
+"""Nested arrays and tables."""
 
 _TOKEN = re.compile(
     r'"""(?:[^"\\]|\\.|""?(?!"))*"{3,5}'
@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 def beyond_limits(text: str) -> Mistake | None:
     """The first place where keys or nesting exceed the limits; None for text without one.
 
-    Strings and comments are passed over. Text that is not TOML may be taken for either.
+    Strings and comments are skipped. The check ends at a string that is not closed.
     """
     parts, depth = 1, 0
     for at, mark in _marks(text):
@@ -44,7 +44,7 @@ def beyond_limits(text: str) -> Mistake | None:
         if parts > MOST_KEY_PARTS:
             return _mistake(text, at, f"a key must not have more than {MOST_KEY_PARTS} parts")
         if depth > DEEPEST:
-            rule = f"is nested too deeply: at most {DEEPEST} arrays and tables may be open"
+            rule = f"is nested too deeply: at most {DEEPEST} levels of arrays and tables"
             return _mistake(text, at, rule)
     return None
 

@@ -63,7 +63,7 @@ class Report:
 
 
 class Table:
-    """One TOML table whose keys are taken one after the other; what is left over is unknown."""
+    """One TOML table whose keys are taken one after the other; keys that are left are unknown."""
 
     def __init__(self, values: Mapping[str, object], path: Path, report: Report) -> None:
         self.path = path
@@ -170,7 +170,7 @@ class Table:
                 self.report.note((*path, index), table, f"must be a table: [[{dotted(path)}]]")
 
     def finish(self, also_called: Mapping[str, str] | None = None) -> None:
-        """Note every key that nobody took; `also_called` tells what others call a key of ours."""
+        """Note every key that was not taken; `also_called`: our keys by their names elsewhere."""
         for key, value in self._values.items():
             if key not in self._taken:
                 ours = (also_called or {}).get(key.lower())
@@ -214,5 +214,5 @@ def written(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with what would disturb a terminal or a line-by-line reader escaped."""
+    """`text` with unprintable characters escaped, so that it stays on one line of a terminal."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -10,7 +10,7 @@ from classifier.config.names import PORT_PROTOCOLS
 from classifier.config.reading import Parse, Table, did_you_mean
 from classifier.policy import DIRECT, DROP, Balancer, Rule, Uplink
 
-# What iptables, nft, mwan3 and tcpdump call the same.
+# Names of the same matches in iptables, nft, mwan3 and tcpdump.
 _ALSO_CALLED = {
     **dict.fromkeys(("src", "src_ip", "source", "saddr"), "from"),
     **dict.fromkeys(("dst", "dst_ip", "dest", "dest_ip", "destination", "daddr"), "to"),
@@ -28,7 +28,7 @@ _FAMILY: Parse[Literal["ipv4", "ipv6"]] = values.choice("ipv4", "ipv6")
 def read_rules(
     root: Table, uplinks: tuple[Uplink, ...], balancers: tuple[Balancer, ...]
 ) -> tuple[Rule, ...]:
-    """The rules in the order of the file; a rule without a name is called by its number."""
+    """The rules in the order of the file; a rule without a name is named by its number."""
     uplink_names = {uplink.name for uplink in uplinks}
     targets = {DIRECT, DROP, *uplink_names, *(balancer.name for balancer in balancers)}
     rules: list[Rule] = []
@@ -39,7 +39,9 @@ def read_rules(
         _check_ports(rule, table)
         _check_families(rule, table)
         if rule.users and rule.in_interfaces:
-            table.wrong("user", "only the gateway's own flows have a user, and no in_interface")
+            table.wrong(
+                "user", "only locally originated flows have a user, and those have no in_interface"
+            )
         rules.append(rule)
         table.finish(_ALSO_CALLED)
     return tuple(rules)
@@ -65,7 +67,7 @@ def _read_rule(number: int, table: Table) -> Rule:
 
 def _check_name(rule: Rule, table: Table, before: list[Rule]) -> None:
     if any(other.name == rule.name for other in before):
-        table.wrong("name", f'another rule is called "{rule.name}" already')
+        table.wrong("name", f'another rule already has the name "{rule.name}"')
 
 
 def _check_use(rule: Rule, table: Table, uplinks: set[str], targets: Collection[str]) -> None:
@@ -84,11 +86,11 @@ def _check_ports(rule: Rule, table: Table) -> None:
     for key in ("from_ports", "to_ports"):
         if key in table:
             known = values.one_of(tuple(PORT_PROTOCOLS.values()))
-            table.wrong(key, f"ports need a protocol that has them: {known}")
+            table.wrong(key, f"ports need a protocol with ports: {known}")
 
 
 def _check_families(rule: Rule, table: Table) -> None:
     sources = {network.version for network in rule.from_}
     destinations = {network.version for network in rule.to}
     if sources and destinations and not sources & destinations:
-        table.wrong("to", "from and to have no family in common, so no flow can match")
+        table.wrong("to", "from and to have no address family in common, so no flow can match")

@@ -54,5 +54,5 @@ def _check_interface(uplink: Uplink, table: Table, others: list[Uplink], gateway
         table.wrong("interface", "is in gateway.lan too; an uplink needs an interface of its own")
     for other in others:
         if other.interface == uplink.interface:
-            table.wrong("interface", f'is the interface of uplink "{other.name}" already')
+            table.wrong("interface", f'is already the interface of uplink "{other.name}"')
             return

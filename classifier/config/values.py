@@ -1,7 +1,7 @@
 """What single TOML values mean: durations, ports, networks, protocols, users and the like.
 
 Each function takes the value as tomllib gave it and returns its meaning, or raises
-`WrongValueError` with the rule that it broke.
+`WrongValueError` with the rule that it breaks.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def network(value: object) -> Network:
         loose = ipaddress.ip_network(value, strict=False)
     except ValueError:
         raise WrongValueError(rule) from None
-    raise WrongValueError(f'has bits set after its prefix; the network is "{loose}"')
+    raise WrongValueError(f'has host bits set; the network is "{loose}"')
 
 
 def network_of(family: str | None) -> Parse[Network]:
@@ -146,7 +146,7 @@ def network_of(family: str | None) -> Parse[Network]:
     def parse(value: object) -> Network:
         parsed = network(value)
         if family is not None and family != f"ipv{parsed.version}":
-            raise WrongValueError(f'is not of family "{family}", which this rule asks for')
+            raise WrongValueError(f'is not of family "{family}", which this rule requires')
         return parsed
 
     return parse
@@ -159,7 +159,7 @@ def gateway4(value: object) -> str:
     rule = 'must be the IPv4 address of a gateway, or "auto"'
     address = _address(value, rule)
     if address.version != 4:
-        raise WrongValueError(f"{rule}; an IPv6 address belongs into gateway6")
+        raise WrongValueError(f"{rule}; an IPv6 address belongs in gateway6")
     if not _may_be_gateway(address) or address == ipaddress.IPv4Address("255.255.255.255"):
         raise WrongValueError(
             f"{rule}, not an unspecified, loopback, multicast or broadcast address"
@@ -174,7 +174,7 @@ def gateway6(value: object) -> str:
     rule = 'must be the IPv6 address of a gateway, or "auto"'
     address = _address(value, rule)
     if address.version != 6:
-        raise WrongValueError(f"{rule}; an IPv4 address belongs into gateway")
+        raise WrongValueError(f"{rule}; an IPv4 address belongs in gateway")
     if not _may_be_gateway(address):
         raise WrongValueError(f"{rule}, not an unspecified, loopback or multicast address")
     return str(address)
@@ -196,9 +196,13 @@ def interface(value: object) -> str:
             'must be the name of an interface: 1 to 15 characters, no space, quote, "/" or ":"'
         )
     if value in ("all", "default"):
-        raise WrongValueError(f'must be the name of an interface; the kernel keeps "{value}"')
+        raise WrongValueError(
+            f'must be the name of an interface; "{value}" is reserved by the kernel'
+        )
     if value.endswith("+"):  # iptables would take it for every interface that begins so
-        raise WrongValueError("a name means one interface here; list each by its whole name")
+        raise WrongValueError(
+            "must name one interface, not a pattern; list each interface by its full name"
+        )
     return value
 
 

@@ -23,11 +23,11 @@ _SYSTEM = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/lo
 def find(name: str) -> str | None:
     """The absolute path of a program; None when it is not installed.
 
-    The system's directories come first, also where PATH of an ordinary user lacks /usr/sbin.
-    Relative entries of PATH are passed over: what lies in the current directory is not trusted.
+    Looked for in PATH, then in the system's directories: /usr/sbin is not in PATH of an ordinary
+    user. Relative entries of PATH are passed over: the current directory is not trusted.
     """
     entries = [entry for entry in os.get_exec_path() if Path(entry).is_absolute()]
-    return shutil.which(name, path=os.pathsep.join((*_SYSTEM, *entries)))
+    return shutil.which(name, path=os.pathsep.join((*entries, *_SYSTEM)))
 
 
 def run(

@@ -190,4 +190,4 @@ def test_a_flow_that_cannot_be_read_exits_2(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["explain", config, "tcp to somewhere"]) == 2
-    assert "it is written PROTOCOL SOURCE" in capsys.readouterr().err
+    assert "the form is PROTOCOL SOURCE" in capsys.readouterr().err

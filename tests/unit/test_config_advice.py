@@ -61,7 +61,7 @@ def test_a_timeout_beside_a_hash_is_warned_of() -> None:
     assert advice(text.format('{ by = "local", prefix4 = 24 }') + rule) == ()
     for table in ('{ by = "local", timeout = "1h" }', "{ size = 5 }"):
         (said,) = advice(text.format(table) + rule)
-        assert 'balancer "x": a hash has no table' in said
+        assert 'balancer "x": sticky timeout and size have no effect' in said
 
 
 STICKY = (
@@ -109,6 +109,6 @@ def test_rules_that_no_flow_can_match_are_warned_of() -> None:
         '[[rules]]\nuser = 0\nuse = "b"\n'
     )
     assert found == (
-        'rule "rule 1": not in gateway.lan, so never matched: br1',
-        'rule "rule 2" never matches: it names users, but local is false',
+        'rule "rule 1": not in gateway.lan, so they never match: br1',
+        'rule "rule 2" never matches: it has users, but gateway.local is false',
     )

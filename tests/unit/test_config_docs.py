@@ -12,6 +12,7 @@ from classifier.config import parse_policy
 from classifier.config.advice import warnings
 from classifier.config.gateway import HELPERS
 from classifier.config.names import DSCP_NAMES
+from classifier.errors import ConfigError
 from classifier.policy import Balancer, Gateway, Queue, Rule, Sticky, Uplink
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,20 @@ def test_the_example_of_three_links_does_what_its_title_says() -> None:
     assert [member.weight for member in policy.balancers[0].members] == [34, 33, 33]
     by_name = {rule.name: rule for rule in policy.rules}
     assert [first for first, _ in by_name["interactive"].to_ports] == [21, 22, 80, 443, 6667]
-    assert by_name["names"].to_ports == ((53, 53),)
+    assert by_name["dns"].to_ports == ((53, 53),)
+
+
+def test_the_mistakes_of_the_page_are_what_check_says() -> None:
+    lines = {
+        2: "[[rules]]", 3: 'use = "a"', 6: "[gateway]", 7: "mask = 0x3d00",
+        8: "[uplinks.a]", 9: 'interface = "eth0"',
+        30: "[[rules]]", 31: 'to = ["192.168.1.5/24"]', 32: 'use = "a"',
+    }  # fmt: skip
+    text = "\n".join(lines.get(number, "") for number in range(1, 33))
+    with pytest.raises(ConfigError) as caught:
+        parse_policy(text, "gateway.toml")
+    shown = re.findall(r"^    nfq-classifier: (.*)$", PAGE, re.MULTILINE)
+    assert str(caught.value).splitlines() == shown
 
 
 def test_every_key_has_its_row_on_the_page() -> None:
