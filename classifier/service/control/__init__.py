@@ -1,4 +1,4 @@
-"""The control socket: how `status` and other commands ask the running service.
+"""The control socket. What is in this file is the former one, until the service uses `server`.
 
 One request, one answer, each a line of JSON, over a Unix stream socket in the runtime directory.
 An answer is an object; a refused request is answered with `{"error": TEXT}`.
