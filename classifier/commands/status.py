@@ -11,7 +11,7 @@ from typing import Any
 
 from classifier.commands.directories import add_directories
 from classifier.commands.table import Column, render
-from classifier.service.control import ask
+from classifier.service.control.client import ask
 
 HELP = "show uplinks, shares, rules, queue and sticky table of the running service"
 
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     while True:
-        figures = ask(options.runtime_dir, {"command": "status"})
+        figures = ask(options.runtime_dir, "GET", "/status")
         text = json.dumps(figures) if options.json else describe(figures)
         if options.watch and not options.json and sys.stdout.isatty():
             sys.stdout.write(_CLEAR)
