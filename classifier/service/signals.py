@@ -48,7 +48,9 @@ class Signals:
     def __enter__(self) -> Signals:
         # The interpreter writes to it the moment that a signal comes, in whichever thread, and
         # runs `_note` in the main thread soon after: one wakes the loop, the other cannot overflow.
-        self._wakeup_before = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
+        self._wakeup_before = signal.set_wakeup_fd(
+            self._write_end.fileno(), warn_on_full_buffer=False
+        )
         for number in _TAKEN:
             signal.signal(number, self._note)
         return self

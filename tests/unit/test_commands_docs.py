@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from classifier.lab.outcome import Outcome, Promise, Sent
 
 from classifier.commands import COMMANDS, main, parser
 from classifier.engine.decision import REASONS
+from classifier.lab.report import Promise, Report, Sent
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
@@ -137,5 +137,5 @@ def test_replay_prints_the_keys_of_the_page(
 
 
 def test_lab_prints_the_keys_of_the_page() -> None:
-    outcome = Outcome(("a",), (Sent("x", 1, {}, {}),), (Promise("x", True, "y"),), 1.0)
-    assert real_keys(outcome.data()) == documented_keys(section("lab")[1])
+    report = Report(("a",), (Sent("x", 1, {}, {}),), (Promise("x", True, "y"),), 1.0)
+    assert real_keys(report.data()) == documented_keys(section("lab")[1])

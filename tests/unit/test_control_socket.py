@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,12 @@ def open_umask() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.fixture(autouse=True)
-def _reachable(tmp_path: Path) -> None:
-    """So that it is not a folder of pytest that refuses another user."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that other users reach; each start of pytest closes the one that has `tmp_path`."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 @pytest.fixture
@@ -82,26 +84,26 @@ def test_without_a_group_only_the_own_user_and_root_may_connect(tmp_path: Path) 
 
 @several_users
 def test_a_group_may_connect_and_others_are_told_which(
-    tmp_path: Path, group: grp.struct_group
+    reachable: Path, group: grp.struct_group
 ) -> None:
-    with serving(tmp_path, ROUTES, group.gr_name) as service:
-        found = (tmp_path / SOCKET_NAME).stat()
+    with serving(reachable, ROUTES, group.gr_name) as service:
+        found = (reachable / SOCKET_NAME).stat()
         assert (found.st_mode, found.st_gid) == (stat.S_IFSOCK | 0o660, group.gr_gid)
         refusal = f"only root and members of the group {group.gr_name} may ask"
-        assert asked_as(tmp_path, []).endswith(refusal)
-        assert asked_as(tmp_path, [group.gr_gid]) == "{'uptime': 1}"
+        assert asked_as(reachable, []).endswith(refusal)
+        assert asked_as(reachable, [group.gr_gid]) == "{'uptime': 1}"
         service.server.allow(None)
         refusal = "only the service's own user and root may ask"
-        assert asked_as(tmp_path, [group.gr_gid]).endswith(refusal)
+        assert asked_as(reachable, [group.gr_gid]).endswith(refusal)
         service.server.allow(group.gr_name)
-        assert asked_as(tmp_path, [group.gr_gid]) == "{'uptime': 1}"
+        assert asked_as(reachable, [group.gr_gid]) == "{'uptime': 1}"
 
 
 @several_users
 def test_a_runtime_directory_that_is_closed_is_told_as_such(
-    tmp_path: Path, group: grp.struct_group
+    reachable: Path, group: grp.struct_group
 ) -> None:
-    runtime_dir = tmp_path / "run"
+    runtime_dir = reachable / "run"
     runtime_dir.mkdir(0o700)
     with serving(runtime_dir, ROUTES, group.gr_name):
         refusal = f"permission denied: {runtime_dir} is closed to this user"

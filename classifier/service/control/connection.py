@@ -177,7 +177,7 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """What aiohttp could not read as HTTP. It would log it, at the will of any client."""
         self._deaf = True
-        said = " ".join((message or "").split())[:200]
+        said = " ".join((message or "")[:200].split())
         return self.answer(status, {"error": f"not a request in HTTP/1.1: {said}"})
 
     def _too_slow(self) -> None:

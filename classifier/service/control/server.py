@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 WAITING = 128
 """Clients that have connected and are not accepted yet (the backlog of listen(2))."""
+_ACCEPTED_IN_A_ROW = 8
+"""Before the loop does other things."""
 CLOSE_SECONDS = 1.0
 """For what is being answered when the server is closed."""
 
@@ -42,8 +44,9 @@ class ControlServer:
         self._places = Places()
         self._told: set[str] = set()
         app = web.Application(middlewares=[self._catch], client_max_size=LONGEST_BODY)
+        self._turn = asyncio.Lock()
         for route in routes:
-            app.router.add_route(route.method, route.path, _serve(route.handler))
+            app.router.add_route(route.method, route.path, self._serve(route.handler))
         self._runner = web.AppRunner(app, shutdown_timeout=CLOSE_SECONDS)
         self._server: asyncio.Server | None = None
 
@@ -53,13 +56,13 @@ class ControlServer:
         await self._runner.setup()
         server = cast(web.Server, self._runner.server)
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: Connection(server, self._places), sock=bound, backlog=WAITING
+            lambda: Connection(server, self._places), sock=bound, backlog=_ACCEPTED_IN_A_ROW
         )
+        bound.listen(WAITING)  # asyncio has one number for both
 
     def allow(self, group: str | None) -> None:
         """Let another group connect from now on, as a reload may want it. Raises ServiceError."""
         give_access(self._path, group)
-        self._group = group
 
     async def close(self) -> None:
         """Stop listening, give requests `CLOSE_SECONDS` to end, and remove the socket's file."""
@@ -96,6 +99,20 @@ class ControlServer:
             text = f"internal error: {type(error).__name__}; the log of the service has more"
             return connection.answer(500, {"error": text})
 
+    def _serve(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            connection = cast(Connection, request.protocol)
+            content = await _read(request)
+            connection.request_read()
+            async with self._turn:
+                # Sixty clients at once would be one long step of the loop; so they are many.
+                await asyncio.sleep(0)
+            body = _parsed(content)
+            answer = await handler(Request(dict(request.match_info), dict(request.query), body))
+            return connection.answer(200, answer)
+
+        return serve
+
     def _tell(self, request: web.Request, error: Exception) -> None:
         """Log a defect of ours, once: a client may ask every second."""
         resource = request.match_info.route.resource
@@ -106,25 +123,18 @@ class ControlServer:
             log.error("%s failed; this is told once", place, exc_info=error)
 
 
-def _serve(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def serve(request: web.Request) -> web.StreamResponse:
-        connection = cast(Connection, request.protocol)
-        body = await _body(request)
-        connection.request_read()
-        answer = await handler(Request(dict(request.match_info), dict(request.query), body))
-        return connection.answer(200, answer)
-
-    return serve
-
-
-async def _body(request: web.Request) -> Mapping[str, Any]:
+async def _read(request: web.Request) -> bytes:
     if (request.content_length or 0) > LONGEST_BODY:
         raise web.HTTPRequestEntityTooLarge(LONGEST_BODY, request.content_length or 0)
     try:
-        text = (await request.read()).decode()
-        value = json.loads(text, parse_constant=_refuse_constant) if text else {}
+        return await request.read()
     except (web.RequestPayloadError, ConnectionError) as error:
         raise web.HTTPBadRequest(text="the body broke off") from error
+
+
+def _parsed(content: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(content.decode(), parse_constant=_refuse_constant) if content else {}
     except (ValueError, RecursionError) as error:
         raise web.HTTPBadRequest(text="the body must be JSON") from error
     if not isinstance(value, dict):
