@@ -194,7 +194,12 @@ class Service:
                 queue=self._queues.figures(passed),
                 uptime=time.monotonic() - self._started,
                 healed=self._reconciler.healed,
-                warnings=(*self._warnings, *self._queues.warnings(), *gone),
+                warnings=(
+                    *self._warnings,
+                    *self._queues.warnings(),
+                    *self._reconciler.warnings(),
+                    *gone,
+                ),
             )
         )
 

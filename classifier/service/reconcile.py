@@ -24,6 +24,8 @@ from classifier.service.heal_limit import Action, HealLimit
 
 log = logging.getLogger(__name__)
 
+_KEEPS_CHANGING = "another program keeps changing our {}: put right less often"
+
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
 
@@ -94,6 +96,10 @@ class Reconciler:
         self._last = look
         self._known = remembered(look.snapshot, look.plan)
 
+    def warnings(self) -> tuple[str, ...]:
+        """What is put right less often, because another program keeps changing it."""
+        return tuple(map(_KEEPS_CHANGING.format, self._limit.given_in(time.monotonic())))
+
     def remove(self, answer: Callable[[], None]) -> None:
         """Take everything of ours away; `answer` answers what waits in the queues.
 
@@ -112,9 +118,7 @@ class Reconciler:
         for subject, disturbed in by_subject.items():
             action = self._limit.note(subject, time.monotonic())
             if action is Action.GIVE_IN:
-                log.warning(
-                    "another program keeps changing our %s: putting it right less often", subject
-                )
+                log.warning("%s", _KEEPS_CHANGING.format(subject))
             if action not in (Action.HEAL, Action.RETRY):
                 continue
             try:

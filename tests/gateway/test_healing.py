@@ -1,0 +1,154 @@
+"""What other programs change of ours is noticed and put right, told once, and counted."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from host_service import eventually
+from host_snapshots import shell, snapshot
+
+if TYPE_CHECKING:
+    from conftest import Configuration, StartLab, UseIptables
+
+    from classifier.lab.lab import Lab
+
+WEIGHTS = {"wired": 1, "wifi1": 2}
+TOLD = "changed by another program and put right: "
+
+FIREWALL = """\
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+-A FORWARD -p tcp -m tcp --dport 9 -j DROP
+COMMIT
+*mangle
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A PREROUTING -i lo -j ACCEPT
+COMMIT
+*nat
+:POSTROUTING ACCEPT [0:0]
+COMMIT
+"""
+RELOAD = f"iptables-restore <<END\n{FIREWALL}END"
+
+DISTURBANCES = {
+    "hook flushed": ("iptables -t mangle -F PREROUTING", "firewall rules"),
+    "chain flushed": ("iptables -t mangle -F nfqc-queue", "firewall rules"),
+    "table flushed": ("iptables -t mangle -F", "firewall rules"),
+    "one rule deleted": ("iptables -t mangle -D nfqc-save 1", "firewall rules"),
+    "nat flushed": ("iptables -t nat -F", "firewall rules"),
+    "nft flush ruleset": ("nft flush ruleset", "firewall rules"),
+    "firewall reloaded": (RELOAD, "firewall rules"),
+    "mark rules deleted": (
+        "while ip rule del pref 20802 2>/dev/null; do :; done",
+        "routing rules",
+    ),
+    "all our rules deleted": ("ip rule flush protocol 78", "routing rules"),
+    "a table flushed": ("ip route flush table 20802", "routes"),
+    "gateway replaced": ("ip route replace default dev lan0 table 20802 proto 78", "routes"),
+    "forwarding switched off": ("sysctl -qw net.ipv4.ip_forward=0", "sysctls"),
+}
+TAKE_PART_IN_NO_EVENT = {
+    "legacy hook flushed": "iptables-legacy -t mangle -F PREROUTING",
+    "legacy nat flushed": "iptables-legacy -t nat -F",
+}
+
+
+def state_of(gateway: Lab) -> dict[str, list[str]]:
+    """Everything of the host but what counts by itself."""
+    return snapshot(gateway.gateway)
+
+
+def disturb_and_wait(gateway: Lab, command: str) -> float:
+    """Seconds until the service has counted that it put something right."""
+    healed = gateway.status()["healed"]
+    shell(gateway.gateway, command)
+    begun = time.monotonic()
+    eventually(lambda: gateway.status()["healed"] > healed, f"put right after: {command}")
+    return time.monotonic() - begun
+
+
+def balanced(gateway: Lab) -> bool:
+    """Whether thirty new flows all arrive, by weight, and come back."""
+    taken = list(gateway.connect(gateway.flows(30, "tcp", 8080)).values())
+    return (taken.count("wired"), taken.count("wifi1")) == (10, 20)
+
+
+def check(gateway: Lab, command: str, subject: str) -> None:
+    if command == RELOAD:
+        shell(gateway.gateway, command)  # so that only what is ours differs afterwards
+    gateway.start_service()
+    assert balanced(gateway)
+    before = state_of(gateway)
+    disturb_and_wait(gateway, command)
+    eventually(lambda: state_of(gateway) == before, f"the host as before {command}")
+    assert balanced(gateway)
+    status = gateway.status()
+    assert status["queue"]["dropped"] == 0
+    assert status["direct"]["flows"] == 0
+    told = [line for line in gateway.service.log.read_text().splitlines() if TOLD in line]
+    assert len(told) == status["healed"], told
+    assert all(subject in line for line in told)
+    assert gateway.stop_service() == 0
+
+
+@pytest.mark.parametrize("name", DISTURBANCES)
+def test_what_somebody_flushes_is_back_at_once_and_flows_are_balanced_again(
+    lab: StartLab, configuration: Configuration, name: str
+) -> None:
+    command, subject = DISTURBANCES[name]
+    check(lab(configuration(WEIGHTS), service=False), command, subject)
+
+
+@pytest.mark.parametrize("name", TAKE_PART_IN_NO_EVENT)
+def test_the_legacy_variant_is_looked_at_every_few_seconds(
+    lab: StartLab, configuration: Configuration, use_iptables: UseIptables, name: str
+) -> None:
+    use_iptables("legacy")
+    check(lab(configuration(WEIGHTS), service=False), TAKE_PART_IN_NO_EVENT[name], "firewall rules")
+
+
+def test_a_flush_in_the_middle_of_established_flows_loses_none_of_them(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS))
+    connections = [gateway.open(flow) for flow in gateway.flows(6, "tcp", 8080)]
+    disturb_and_wait(gateway, "nft flush ruleset; ip rule flush protocol 78")
+    for connection in connections:
+        assert connection.say() == b"still there?"
+        connection.close()
+    assert gateway.stop_service() == 0
+
+
+def test_where_another_program_keeps_at_it_the_service_gives_in_and_says_so(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS))
+    command = "iptables -t mangle -F PREROUTING"
+    for _ in range(3):
+        disturb_and_wait(gateway, command)
+    shell(gateway.gateway, command)
+    fight = "another program keeps changing our firewall rules: put right less often"
+    eventually(lambda: fight in gateway.service.log.read_text(), "the fight is told")
+    # Other subjects are put right all the same.
+    disturb_and_wait(gateway, "ip rule flush protocol 78")
+    assert gateway.service.log.read_text().count(fight) == 1
+    assert any("another program keeps changing" in said for said in gateway.status()["warnings"])
+    assert gateway.stop_service() == 0
+
+
+def test_after_a_stop_the_host_is_as_it_was_found_also_if_all_memory_was_flushed(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS), service=False)
+    shell(gateway.gateway, "sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=1")
+    before = snapshot(gateway.gateway)["sysctls"]
+    gateway.start_service()
+    # At once, so that there is no time to put the memory back.
+    shell(gateway.gateway, "nft flush ruleset")
+    assert gateway.stop_service() == 0
+    assert snapshot(gateway.gateway)["sysctls"] == before
