@@ -7,7 +7,7 @@ legacy iptables, nor for sysctls other than forwarding and rp_filter of IPv4 and
 those are found by looking now and then.
 
 pyroute2's asynchronous sockets (0.9.7) would serve, but three things speak against them here. They
-decode every message whole, 250 us for a link (`link_change` takes 3). They read one message per
+decode every message whole, 250 us for a link (`link_change` takes 4). They read one message per
 turn of the loop into a queue without bounds. And one overrun (ENOBUFS), the sign to look at
 everything, ends them for good: error_received() in netlink/core.py.
 """
