@@ -15,15 +15,14 @@ everything, ends them for good: error_received() in netlink/core.py.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import Literal
 
 from pyroute2.netlink import rtnl
 
-from classifier.lab.closing import Closing
 from classifier.service import event_filters
 from classifier.service.link_change import LinkChange, link_change
 
@@ -70,7 +69,7 @@ _KINDS: dict[int, Kind] = {
 }
 
 
-class HostEvents(Closing):
+class HostEvents:
     """Calls back, on the running loop, when something changed that the gateway may depend on.
 
     `changed` is called with a kind, once for all of it that came in one go; `link_changed`, before
@@ -86,10 +85,12 @@ class HostEvents(Closing):
         own_protocol: int,
         link_changed: Callable[[LinkChange], None] = lambda change: None,
     ) -> None:
-        with contextlib.ExitStack() as undo:
-            routes = undo.enter_context(_Listener(changed, link_changed))
+        with ExitStack() as undo:
+            routes = undo.enter_context(closing(_Listener(changed, link_changed)))
             routes.bind(_ROUTE_GROUPS, event_filters.route_filter(own_protocol))
-            rules = undo.enter_context(_Listener(changed, link_changed, _NETLINK_NETFILTER))
+            rules = undo.enter_context(
+                closing(_Listener(changed, link_changed, _NETLINK_NETFILTER))
+            )
             rules.bind(_NFTABLES_GROUP, event_filters.transaction_filter())
             self._listeners = (routes, rules)
             undo.pop_all()
@@ -104,7 +105,7 @@ class HostEvents(Closing):
             listener.close()
 
 
-class _Listener(Closing):
+class _Listener:
     """One netlink socket."""
 
     def __init__(

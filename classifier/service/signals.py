@@ -7,14 +7,11 @@ comes, leaves things half done.
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import socket
 from asyncio import get_running_loop
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-
-log = logging.getLogger(__name__)
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _TAKEN = (*_STOP, signal.SIGHUP)
@@ -99,47 +96,3 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._noted.add(number)
-
-
-class StopRequest:
-    """Readable from the moment SIGTERM or SIGINT came, or `wake` was called from any thread."""
-
-    def __init__(self) -> None:
-        self._read_end, self._write_end = socket.socketpair()
-        self._read_end.setblocking(False)
-        self._write_end.setblocking(False)
-
-    def __enter__(self) -> StopRequest:
-        for number in _STOP:
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, _refuse_reload)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # The process is about to end. A signal that comes now has nothing left to say, and must
-        # not turn the exit code of a clean stop into that of a kill.
-        for number in (*_STOP, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        self._read_end.close()
-        self._write_end.close()
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.wake()
-
-    def wake(self) -> None:
-        try:
-            self._write_end.send(b"\0")
-        except BlockingIOError:
-            return  # it is readable many times over already
-
-    def fileno(self) -> int:
-        return self._read_end.fileno()
-
-
-def _refuse_reload(number: int, frame: FrameType | None) -> None:
-    log.warning("SIGHUP: reloading is not built yet; restart to take a new configuration")

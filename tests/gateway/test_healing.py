@@ -119,7 +119,7 @@ def test_a_flush_in_the_middle_of_established_flows_loses_none_of_them(
     connections = [gateway.open(flow) for flow in gateway.flows(6, "tcp", 8080)]
     disturb_and_wait(gateway, "nft flush ruleset; ip rule flush protocol 78")
     for connection in connections:
-        assert connection.say() == b"still there?"
+        assert connection.echo() == b"still there?"
         connection.close()
     assert gateway.stop_service() == 0
 
