@@ -15,13 +15,6 @@ from classifier.errors import LabError
 from classifier.lab import features, programs
 
 ROOT = Path(__file__).parents[2]
-SYMBOLS = """\
-0000000000000000 t nf_conntrack_ftp_init
-0000000000000000 t nf_nat_helper_pptp_init
-0000000000000000 t nf_nat_irc_init_net
-0000000000000000 t nf_nat_tftp\t[nf_nat_tftp]
-0000000000000000 t help\t[nf_nat_amanda]
-"""
 
 
 def test_an_ordinary_user_s_path_on_debian_still_finds_programs_of_the_system(
@@ -59,16 +52,6 @@ def test_a_program_that_is_missing_is_named_with_its_debian_package(
     lines = str(error.value).splitlines()
     assert len(lines) == len(features.PROGRAMS)
     assert "conntrack: not found in PATH or /usr/sbin (Debian package: conntrack)" in lines
-
-
-def test_modules_of_helpers_are_found_built_in_or_loaded() -> None:
-    def lacks(*names: str) -> list[str]:
-        return [name for name in names if not features._has_module(SYMBOLS, name)]
-
-    assert lacks("nf_conntrack_ftp", "nf_nat_pptp", "nf_nat_tftp", "nf_nat_amanda") == []
-    assert lacks("nf_nat_ftp", "nf_nat_irc", "nf_nat_sip") == [
-        "nf_nat_ftp", "nf_nat_irc", "nf_nat_sip",
-    ]  # fmt: skip
 
 
 def test_a_run_that_skipped_the_gateway_says_so_in_its_last_line_with_the_reason() -> None:
