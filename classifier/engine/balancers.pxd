@@ -52,13 +52,16 @@ cdef uint64_t sticky_key(
 ) noexcept nogil
 
 # The uplink remembered for a key, which is thereby remembered longer, or 0; then `slot` is set for
-# `remember`. One that is remembered but cannot take the flow is forgotten.
+# `remember`. One that is remembered but cannot take the flow is forgotten. `host` is the digest of the
+# local host, which is to count for the entry.
 cdef uint8_t remembered(
-    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** slot
+    Balancer* balancer, uint64_t sticky, uint64_t host, const uint8_t* usable, uint64_t now,
+    Slot** slot
 ) noexcept nogil
 
 cdef void remember(
-    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* slot
+    Balancer* balancer, uint64_t sticky, uint64_t host, int family, uint8_t uplink, uint64_t now,
+    Slot* slot
 ) noexcept nogil
 
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil

@@ -37,6 +37,7 @@ cdef struct Lookup:
     bint has_rule              # `rule` and, for a balancer that needs it, `sticky_digest` are known
     int32_t rule
     uint64_t sticky_digest
+    uint64_t host_digest       # of the local address, known with the other
 
 cdef struct Counts:
     uint64_t packets

@@ -5,7 +5,7 @@ from libc.string cimport memset
 from classifier.engine.hashing cimport address_pair, siphash
 from classifier.engine.methods cimport WeightedUplink, begin_turns, drawn, next_turn, rendezvous
 from classifier.engine.tables cimport (
-    Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, set_life, tag,
+    Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, tag, use_again,
 )
 
 from classifier.errors import UsageError
@@ -155,7 +155,8 @@ cdef uint64_t sticky_key(
 
 
 cdef uint8_t remembered(
-    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** slot
+    Balancer* balancer, uint64_t sticky, uint64_t host, const uint8_t* usable, uint64_t now,
+    Slot** slot
 ) noexcept nogil:
     cdef Slot* entry = find(&balancer.sticky, sticky)
     cdef uint8_t uplink
@@ -167,16 +168,17 @@ cdef uint8_t remembered(
         remove(&balancer.sticky, entry)
         slot[0] = find(&balancer.sticky, sticky)
         return 0
-    set_life(entry, now + balancer.timeout, tag(entry))
+    use_again(&balancer.sticky, entry, now + balancer.timeout, host)
     return uplink
 
 
 cdef void remember(
-    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* slot
+    Balancer* balancer, uint64_t sticky, uint64_t host, int family, uint8_t uplink, uint64_t now,
+    Slot* slot
 ) noexcept nogil:
     insert(
         &balancer.sticky, slot, sticky, now + balancer.timeout,
-        uplink | (FAMILY_BIT if family else 0), now,
+        uplink | (FAMILY_BIT if family else 0), host, now,
     )
 
 
