@@ -30,6 +30,7 @@ cdef struct Balancer:
     uint32_t count        # uplinks
     uint8_t* uplinks      # ids, in the configuration's order
     int64_t* weights
+    uint64_t* salts       # hash: of the uplinks' names
     Choice choices[2]     # by family; nth: the first serves both while `shared`
     bint shared
     uint64_t mask4        # of remote and local address, as `address_pair` has them
@@ -38,7 +39,7 @@ cdef struct Balancer:
     Table sticky
 
 cdef int compile_balancer(
-    Balancer* balancer, object policy_balancer, dict ids, Target fallback
+    Balancer* balancer, object policy_balancer, dict ids, Target fallback, const HashKey* key
 ) except -1
 cdef void destroy_balancer(Balancer* balancer) noexcept nogil
 

@@ -64,7 +64,7 @@ cdef class Engine:
         create(&self.in_flight, in_flight, True)
         named = {*policy.gateway.lan, *(name for r in policy.rules for name in r.in_interfaces)}
         self.interfaces = {name: number for number, name in enumerate(sorted(named), 1)}
-        compile_policy(&self.compiled, policy, self.interfaces)
+        compile_policy(&self.compiled, policy, self.interfaces, &self.hash_key)
         names = {uplink.id: uplink.name for uplink in policy.uplinks}
         self.names = tuple([names.get(id) for id in range(256)])
         self.rule_flows = <uint64_t*>calloc(self.compiled.rule_count + 1, sizeof(uint64_t))
