@@ -361,13 +361,13 @@ cdef class Engine:
         cdef int family = lookup.packet.family == 6
         cdef const uint8_t* usable = self.compiled.usable[family]
         cdef Slot* slot = NULL
-        cdef uint64_t host
+        cdef uint64_t host = 0
         cdef uint8_t uplink
         if not lookup.has_rule and (balancer.remembers or balancer.method == HASH):
             lookup.sticky_digest = sticky_key(balancer, &self.hash_key, &lookup.packet)
             lookup.host_digest = address_digest(&self.hash_key, lookup.packet.src)
-        host = lookup.host_digest
         if balancer.remembers:
+            host = lookup.host_digest
             uplink = remembered(balancer, lookup.sticky_digest, host, usable, self.now, &slot)
             if uplink:
                 reason[0] = STICKY

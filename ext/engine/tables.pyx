@@ -1,4 +1,4 @@
-"""Bounded hash tables with expiry; classifier/tables.pxd says how they are laid out."""
+"""Bounded hash tables with expiry; tables.pxd says how they are laid out."""
 from libc.stdlib cimport free
 from libc.string cimport memset
 
