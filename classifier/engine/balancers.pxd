@@ -30,6 +30,7 @@ cdef struct Balancer:
     uint32_t count        # uplinks
     uint8_t* uplinks      # ids, in the configuration's order
     int64_t* weights
+    uint64_t* salts       # hash: of the uplinks' names
     Choice choices[2]     # by family; nth: the first serves both while `shared`
     bint shared
     uint64_t mask4        # of remote and local address, as `address_pair` has them
@@ -38,7 +39,7 @@ cdef struct Balancer:
     Table sticky
 
 cdef int compile_balancer(
-    Balancer* balancer, object policy_balancer, dict ids, Target fallback
+    Balancer* balancer, object policy_balancer, dict ids, Target fallback, const HashKey* key
 ) except -1
 cdef void destroy_balancer(Balancer* balancer) noexcept nogil
 
@@ -52,13 +53,16 @@ cdef uint64_t sticky_key(
 ) noexcept nogil
 
 # The uplink remembered for a key, which is thereby remembered longer, or 0; then `slot` is set for
-# `remember`. One that is remembered but cannot take the flow is forgotten.
+# `remember`. One that is remembered but cannot take the flow is forgotten. `host` is the digest of the
+# local host, which is to count for the entry.
 cdef uint8_t remembered(
-    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** slot
+    Balancer* balancer, uint64_t sticky, uint64_t host, const uint8_t* usable, uint64_t now,
+    Slot** slot
 ) noexcept nogil
 
 cdef void remember(
-    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* slot
+    Balancer* balancer, uint64_t sticky, uint64_t host, int family, uint8_t uplink, uint64_t now,
+    Slot* slot
 ) noexcept nogil
 
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil

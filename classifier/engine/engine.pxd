@@ -37,6 +37,7 @@ cdef struct Lookup:
     bint has_rule              # `rule` and, for a balancer that needs it, `sticky_digest` are known
     int32_t rule
     uint64_t sticky_digest
+    uint64_t host_digest       # of the local address, known with the other
 
 cdef struct Counts:
     uint64_t packets
@@ -72,6 +73,8 @@ cdef class Engine:
         self, const Packet* packet, uint16_t interface, int64_t uid, uint64_t now, Decision* decision
     ) noexcept nogil
 
+    # The steps of a decision: what the flow is known by, the rule that takes it, and then one of
+    # three ways to answer it, unless it is in flight.
     cdef void digest_flow(self, Lookup* lookup) noexcept nogil
     cdef void find_rule(self, Lookup* lookup, uint16_t interface, int64_t uid) noexcept nogil
     cdef void decide_packet(

@@ -13,7 +13,7 @@ from classifier.queue.owner import why_refused
 from classifier.queue.packet_queue import QueueSettings
 
 COPY_RANGE = 128
-"""Bytes copied of a packet: `HEADER_BYTES` of classifier/wire.pxd."""
+"""Bytes copied of a packet: `HEADER_BYTES` of classifier/engine/wire.pxd."""
 RECEIVE_BUFFER = 64 << 20
 """Bytes of socket buffer asked for. A bound, not an allocation; 8192 packets are charged 7 MB."""
 

@@ -8,13 +8,13 @@ from classifier.engine.balancers cimport (
     remember, remembered, sticky_key,
 )
 from classifier.engine.compiled cimport compile_policy, destroy_compiled
-from classifier.engine.hashing cimport address_pair, siphash, splitmix
+from classifier.engine.hashing cimport address_digest, address_pair, siphash, splitmix
 from classifier.engine.matching cimport Candidates, look_up, next_rule
 from classifier.engine.mutex cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
 from classifier.engine.tables cimport (
-    Slot, create, destroy, expires, find, insert, latest, prefetch, remove, value,
+    Slot, create, destroy, expires, find, insert, latest, prefetch, prefetch_entry, remove, value,
 )
 from classifier.engine.wire cimport parse
 
@@ -64,7 +64,7 @@ cdef class Engine:
         create(&self.in_flight, in_flight, True)
         named = {*policy.gateway.lan, *(name for r in policy.rules for name in r.in_interfaces)}
         self.interfaces = {name: number for number, name in enumerate(sorted(named), 1)}
-        compile_policy(&self.compiled, policy, self.interfaces)
+        compile_policy(&self.compiled, policy, self.interfaces, &self.hash_key)
         names = {uplink.id: uplink.name for uplink in policy.uplinks}
         self.names = tuple([names.get(id) for id in range(256)])
         self.rule_flows = <uint64_t*>calloc(self.compiled.rule_count + 1, sizeof(uint64_t))
@@ -267,7 +267,8 @@ cdef class Engine:
             if balancer.remembers or balancer.method == HASH:
                 lookup.sticky_digest = sticky_key(balancer, &self.hash_key, &lookup.packet)
             if balancer.remembers:
-                prefetch(&balancer.sticky, lookup.sticky_digest)
+                lookup.host_digest = address_digest(&self.hash_key, lookup.packet.src)
+                prefetch_entry(&balancer.sticky, lookup.sticky_digest, lookup.host_digest)
 
     cdef void decide_packet(
         self, Lookup* lookup, uint16_t interface, int64_t uid, Decision* decision
@@ -291,7 +292,7 @@ cdef class Engine:
             self.rule_flows[lookup.rule] += 1
         self.use_target(lookup, decision)
         slot = insert(
-            &self.in_flight, slot, lookup.flow_digest, self.now + FLIGHT_TIME, 0, self.now
+            &self.in_flight, slot, lookup.flow_digest, self.now + FLIGHT_TIME, 0, 0, self.now
         )
         value(slot)[0] = (
             (<uint64_t><uint32_t>decision.rule << 16)
@@ -360,17 +361,20 @@ cdef class Engine:
         cdef int family = lookup.packet.family == 6
         cdef const uint8_t* usable = self.compiled.usable[family]
         cdef Slot* slot = NULL
+        cdef uint64_t host = 0
         cdef uint8_t uplink
         if not lookup.has_rule and (balancer.remembers or balancer.method == HASH):
             lookup.sticky_digest = sticky_key(balancer, &self.hash_key, &lookup.packet)
+            lookup.host_digest = address_digest(&self.hash_key, lookup.packet.src)
         if balancer.remembers:
-            uplink = remembered(balancer, lookup.sticky_digest, usable, self.now, &slot)
+            host = lookup.host_digest
+            uplink = remembered(balancer, lookup.sticky_digest, host, usable, self.now, &slot)
             if uplink:
                 reason[0] = STICKY
                 return uplink
         uplink = choose(balancer, family, lookup.sticky_digest, &self.random)
         if uplink and balancer.remembers:
-            remember(balancer, lookup.sticky_digest, family, uplink, self.now, slot)
+            remember(balancer, lookup.sticky_digest, host, family, uplink, self.now, slot)
         reason[0] = BY_NTH + balancer.method
         return uplink
 
