@@ -19,6 +19,7 @@ from typing import Any
 from classifier.closing import Closing
 from classifier.errors import LabError
 from classifier.lab import programs
+from classifier.lab.limits import scaled
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
@@ -115,7 +116,7 @@ class Namespace(Closing):
         }
         with self._start(argv, {**pipes, **options}) as process:
             try:
-                output, errors = process.communicate(input, timeout)
+                output, errors = process.communicate(input, scaled(timeout))
             except subprocess.TimeoutExpired as error:
                 process.kill()
                 raise LabError(

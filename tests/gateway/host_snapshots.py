@@ -20,7 +20,7 @@ LTE = Uplink("lte", 3, "eth3", "10.3.0.2", masquerade=False)
 _LINKS = """
 for i in 0 1 2 3; do
     ip link add eth$i type veth peer name peer$i
-    for end in eth$i peer$i; do ip link set $end up addrgenmode none; done
+    for end in eth$i peer$i; do ip link set $end addrgenmode none; ip link set $end up; done
     ip addr add 10.$i.0.1/24 dev eth$i
     ip addr add 2001:db8:$i::1/64 dev eth$i nodad
 done
