@@ -145,12 +145,13 @@ class Namespace(Closing):
     def _start(
         self, argv: Sequence[str | os.PathLike[str]], options: dict[str, Any]
     ) -> subprocess.Popen[str]:
-        # The kernel kills the command when the thread that starts it here dies. `env` finds it.
-        prefix = ["env", f"PATH={programs.search_path()}", "setpriv", "--pdeathsig", "KILL", "--"]
-        command = [*prefix, *(os.fspath(word) for word in argv)]
+        # The kernel kills the command when the thread that starts it here dies.
+        command = ["setpriv", "--pdeathsig", "KILL", "--", *(os.fspath(word) for word in argv)]
+        environment = dict(options.get("env") or os.environ)
+        environment["PATH"] = programs.search_path(environment.get("PATH"))
         try:
             with self.enter():
-                return subprocess.Popen(command, **{"text": True, **options})
+                return subprocess.Popen(command, **{"text": True, **options, "env": environment})
         except OSError as error:
             raise LabError(f"{self.name}: cannot run {_line(argv)}: {error}") from error
 
