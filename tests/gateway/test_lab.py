@@ -111,7 +111,7 @@ def test_the_tap_keeps_the_order_in_which_flows_left(routed: Lab) -> None:
     ]
 
 
-def test_a_flow_that_was_torn_apart_is_found(routed: Lab) -> None:
+def test_a_flow_that_was_split_across_uplinks_is_found(routed: Lab) -> None:
     routed.tap.clear()
     (flow,) = routed.flows(1, "udp", 9000, to="203.0.113.9")
     routed.send([flow])
