@@ -24,6 +24,8 @@ for i in 0 1 2 3; do
     ip addr add 10.$i.0.1/24 dev eth$i
     ip addr add 2001:db8:$i::1/64 dev eth$i nodad
 done
+# The kernel acts on a link that came up later, after a second at most, and has some routes then.
+until [ $(ip -brief link | grep -cE '^(eth|peer)[0-3]@\\S+ +UP ') = 8 ]; do sleep 0.01; done
 ip route add default via 10.0.0.2
 ip -6 route add default via 2001:db8::2
 """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from classifier.errors import LabError
+from classifier.lab.features import missing_helper_modules
 from classifier.lab.flows import FiveTuple
 from classifier.lab.lab import Lab
 from classifier.lab.packets import datagram, syn
@@ -148,6 +149,8 @@ def test_ipv6_flows_are_answered_and_counted(routed: Lab) -> None:
 def test_ftp_control_and_data_say_by_which_uplink_they_came(routed: Lab, passive: bool) -> None:
     helper = ["-A", "PREROUTING", "-p", "tcp", "--dport", "21", "-j", "CT", "--helper", "ftp"]
     routed.gateway.run(["iptables", "-w", "-t", "raw", *helper])
+    if not passive and (missing := missing_helper_modules(["ftp"])):
+        routed.gateway.run(["modprobe", "-a", *missing])
     transfer = routed.ftp_transfer("198.18.7.7", passive=passive)
     assert (transfer.control, transfer.data, transfer.error) == ("wifi1", "wifi1", None)
 
