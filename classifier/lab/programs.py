@@ -20,9 +20,9 @@ _PACKAGES = {
 }
 
 
-def search_path() -> str:
-    """PATH, and behind it the folders for system programs that it lacks."""
-    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+def search_path(path: str | None = None) -> str:
+    """`path`, by default PATH, and behind it the folders for system programs that it lacks."""
+    folders = (path or os.environ.get("PATH", os.defpath)).split(os.pathsep)
     return os.pathsep.join([*folders, *(f for f in _SYSTEM_FOLDERS if f not in folders)])
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from classifier.config.names import (
     IPV6_EXTENSION_HEADERS,
@@ -17,11 +18,14 @@ from classifier.config.names import (
 )
 from classifier.errors import LabError
 from classifier.lab.flows import FiveTuple
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 from classifier.lab.ring import Ring
 
 _INTERVAL = 0.05
 _ICMP, _ICMP6, _IGMP = (PROTOCOL_NAMES[name] for name in ("icmp", "icmpv6", "igmp"))
+_CLOSING = ("04", "05", "08", "09", "0B")
+"""FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK and CLOSING of <net/tcp_states.h>."""
 _SKIPPED = IPV6_EXTENSION_HEADERS - {IPV6_FRAGMENT, PROTOCOL_NAMES["ah"]}
 """Headers that tell their length in units of 8 bytes."""
 
@@ -37,6 +41,7 @@ class Tap:
     """
 
     def __init__(self, isps: Mapping[str, Namespace], interface: str) -> None:
+        self._isps = tuple(isps.values())
         self._rings = {name: Ring(namespace, interface) for name, namespace in isps.items()}
         self._lost = 0
         self._lock = threading.Lock()
@@ -104,7 +109,7 @@ class Tap:
         self, holds: Callable[[Tap], bool], seconds: float = 10.0, what: str = "the packets"
     ) -> None:
         """Wait until `holds(tap)`; LabError when it does not within `seconds`."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + scaled(seconds)
         pause = 0.0002
         while not holds(self):
             if time.monotonic() > deadline:
@@ -118,11 +123,17 @@ class Tap:
         self.wait(lambda tap: tap.packets().total() >= count, seconds, f"{count} packets")
 
     def wait_until_quiet(self, quiet: float = 0.05, seconds: float = 10.0) -> None:
-        """Wait until nothing has arrived for `quiet` seconds: the last packets of connections
-        that are being closed come after their answers."""
-        deadline = time.monotonic() + seconds
+        """Wait until connections that were ended are, and nothing has come for `quiet` seconds.
+
+        The last packets of a connection come after its answer, and on a busy machine so late that
+        a silence alone does not tell the end.
+        """
+        deadline = time.monotonic() + scaled(seconds)
         before = -1
-        while (now := self.packets().total()) != before and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            now = self.packets().total()
+            if now == before and not any(map(_is_closing_connections, self._isps)):
+                return
             before = now
             time.sleep(quiet)
 
@@ -164,6 +175,15 @@ class Tap:
                     if key not in first:
                         first[key] = when
             self._lost += ring.lost()
+
+
+def _is_closing_connections(namespace: Namespace) -> bool:
+    """Whether one side of a TCP connection has closed it and packets for that are still to come."""
+    with namespace.enter():
+        tables = [Path(f"/proc/thread-self/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    # Columns: number, local and remote address, state (in hexadecimal).
+    lines = (line.split() for table in tables for line in table.splitlines()[1:])
+    return any(columns[3] in _CLOSING for columns in lines)
 
 
 def _uplinks_after_nat(

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from classifier.lab.features import missing_helper_modules
+
 ROOT = Path(__file__).parents[2]
 STOCK_PATH = "/usr/local/bin:/usr/bin:/bin"
 """An ordinary user's on Debian (ENV_PATH of /etc/login.defs, without games)."""
@@ -90,6 +92,7 @@ def test_an_ordinary_user_without_usr_sbin_in_path_can_run_the_lab(tmp_path: Pat
     user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
     lab = ["env", "-i", f"PATH={STOCK_PATH}", "PYTHONDONTWRITEBYTECODE=1", sys.executable]
     lab += ["-m", "classifier", "lab", "--flows", "60"]
+    missing = missing_helper_modules(["ftp"])  # which such a user cannot load either
     done = subprocess.run(
         [*in_another_root(tmp_path, ROOT), *user, *lab],
         capture_output=True,
@@ -97,3 +100,4 @@ def test_an_ordinary_user_without_usr_sbin_in_path_can_run_the_lab(tmp_path: Pat
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("warning: the kernel module nf_nat_ftp is not loaded" in done.stdout) == bool(missing)

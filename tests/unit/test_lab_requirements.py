@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from classifier.commands.lab import _text
 from classifier.errors import LabError
 from classifier.lab import features, programs
+from classifier.lab.report import Report
+from classifier.lab.run import _without_module
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +55,14 @@ def test_a_program_that_is_missing_is_named_with_its_debian_package(
     lines = str(error.value).splitlines()
     assert len(lines) == len(features.PROGRAMS)
     assert "conntrack: not found in PATH or /usr/sbin (Debian package: conntrack)" in lines
+
+
+def test_a_missing_module_is_a_warning_of_the_report_and_breaks_no_promise() -> None:
+    report = Report(("a",), (), (), (_without_module("nf_nat_ftp"),), 1.0)
+    assert report.held
+    [warning] = report.data()["warnings"]
+    assert warning.startswith("the kernel module nf_nat_ftp is not loaded: ")
+    assert _text(report, "title").startswith(f"warning: {warning}\ntitle: 0 flows")
 
 
 def test_a_run_that_skipped_the_gateway_says_so_in_its_last_line_with_the_reason() -> None:
