@@ -38,6 +38,10 @@ cdef struct Balancer:
     uint64_t timeout      # milliseconds
     Table sticky
 
+cdef struct StickyKey:
+    uint64_t digest       # of the addresses that the balancer looks at
+    uint64_t host         # digest of the local address: of who is to hold the entry
+
 cdef int compile_balancer(
     Balancer* balancer, object policy_balancer, dict ids, Target fallback, const HashKey* key
 ) except -1
@@ -47,27 +51,24 @@ cdef void destroy_balancer(Balancer* balancer) noexcept nogil
 # uplinks are the same as before go on.
 cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nogil
 
-# The digest by which a balancer knows what a flow's sticky entry goes by.
-cdef uint64_t sticky_key(
+# What a flow's sticky entry of a balancer goes by; hash goes by the same digest.
+cdef StickyKey sticky_key(
     const Balancer* balancer, const HashKey* key, const Packet* packet
 ) noexcept nogil
 
 # The uplink remembered for a key, which is thereby remembered longer, or 0; then `slot` is set for
-# `remember`. One that is remembered but cannot take the flow is forgotten. `host` is the digest of the
-# local host, which is to count for the entry.
+# `remember`. One that is remembered but cannot take the flow is forgotten.
 cdef uint8_t remembered(
-    Balancer* balancer, uint64_t sticky, uint64_t host, const uint8_t* usable, uint64_t now,
-    Slot** slot
+    Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now, Slot** slot
 ) noexcept nogil
 
 cdef void remember(
-    Balancer* balancer, uint64_t sticky, uint64_t host, int family, uint8_t uplink, uint64_t now,
-    Slot* slot
+    Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil
 
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil
 
 # An uplink by the balancer's method, or 0 when none can take the flow.
 cdef uint8_t choose(
-    Balancer* balancer, int family, uint64_t sticky, uint64_t* random
+    Balancer* balancer, int family, const StickyKey* key, uint64_t* random
 ) noexcept nogil

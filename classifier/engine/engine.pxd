@@ -2,7 +2,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from classifier.engine.balancers cimport Balancer
+from classifier.engine.balancers cimport Balancer, StickyKey
 from classifier.engine.compiled cimport Compiled
 from classifier.engine.hashing cimport HashKey
 from classifier.engine.mutex cimport pthread_mutex_t
@@ -34,10 +34,9 @@ cdef struct Lookup:
     Packet packet
     int fault                  # what `parse` said
     uint64_t flow_digest       # of addresses, ports and protocol
-    bint has_rule              # `rule` and, for a balancer that needs it, `sticky_digest` are known
+    bint has_rule              # `rule` and, for a balancer that needs it, `sticky` are known
     int32_t rule
-    uint64_t sticky_digest
-    uint64_t host_digest       # of the local address, known with the other
+    StickyKey sticky
 
 cdef struct Counts:
     uint64_t packets

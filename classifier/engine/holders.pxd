@@ -8,9 +8,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     HOLDER_BITS = 12
-    # Numbers that a host may have, by its digest: two cache lines.
-    HOLDER_PROBES = 8
-    TOGETHER = 0
+    # Places where a host may stand, by its digest: two cache lines.
+    SET_SIZE = 8
 
 cdef struct Holder:
     uint64_t digest
@@ -25,13 +24,27 @@ cdef struct Holders:
 cdef int create_holders(Holders* holders, size_t capacity) except -1
 cdef void destroy_holders(Holders* holders) noexcept nogil
 
-# The number of a host, which holds nothing yet if it is new.
-cdef uint32_t holder_of(Holders* holders, uint64_t digest) noexcept nogil
+
+cdef inline Holder* set_of(const Holders* holders, uint64_t digest) noexcept nogil:
+    # The SET_SIZE places where a host may stand.
+    return holders.holders + ((digest >> 32) & (holders.mask & ~<uint32_t>(SET_SIZE - 1)))
 
 
-cdef inline uint32_t home_of(const Holders* holders, uint64_t digest) noexcept nogil:
-    # The first number that a host may have.
-    return <uint32_t>(digest >> 32) & holders.mask
+cdef inline uint32_t holder_of(Holders* holders, uint64_t digest) noexcept nogil:
+    # The number of a host, which holds nothing yet if it is new.
+    cdef Holder* places = set_of(holders, digest)
+    cdef Holder* holder = holders.holders
+    cdef int i
+    for i in range(SET_SIZE):
+        if places[i].digest == digest and places[i].entries:
+            holder = places + i
+    if holder == holders.holders:
+        for i in range(SET_SIZE):
+            if places[i].entries == 0 and places + i != holders.holders:
+                holder = places + i
+                holder.digest = digest
+                break
+    return <uint32_t>(holder - holders.holders)
 
 
 cdef inline void hold(Holders* holders, uint32_t number) noexcept nogil:

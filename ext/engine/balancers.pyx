@@ -2,7 +2,7 @@
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from classifier.engine.hashing cimport address_pair, siphash
+from classifier.engine.hashing cimport address_digest, address_pair, siphash
 from classifier.engine.methods cimport WeightedUplink, begin_turns, drawn, next_turn, rendezvous
 from classifier.engine.tables cimport (
     Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, tag, use_again,
@@ -160,25 +160,28 @@ cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nog
     balancer.shared = share
 
 
-cdef uint64_t sticky_key(
+cdef StickyKey sticky_key(
     const Balancer* balancer, const HashKey* key, const Packet* packet
 ) noexcept nogil:
     cdef uint64_t words[4]
+    cdef StickyKey result
+    result.host = address_digest(key, packet.src)
     if packet.family == 4:
         words[0] = address_pair(packet.dst, packet.src) & balancer.mask4
-        return siphash(key, words, 1)
+        result.digest = siphash(key, words, 1)
+        return result
     words[0] = packet.dst[0] & balancer.masks6[0]
     words[1] = packet.dst[1] & balancer.masks6[1]
     words[2] = packet.src[0] & balancer.masks6[2]
     words[3] = packet.src[1] & balancer.masks6[3]
-    return siphash(key, words, 4)
+    result.digest = siphash(key, words, 4)
+    return result
 
 
 cdef uint8_t remembered(
-    Balancer* balancer, uint64_t sticky, uint64_t host, const uint8_t* usable, uint64_t now,
-    Slot** slot
+    Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now, Slot** slot
 ) noexcept nogil:
-    cdef Slot* entry = find(&balancer.sticky, sticky)
+    cdef Slot* entry = find(&balancer.sticky, key.digest)
     cdef uint8_t uplink
     slot[0] = entry
     if entry.life == 0:
@@ -186,19 +189,18 @@ cdef uint8_t remembered(
     uplink = <uint8_t>(tag(entry) & UPLINK_BITS)
     if expires(entry) <= now or not usable[uplink]:
         remove(&balancer.sticky, entry)
-        slot[0] = find(&balancer.sticky, sticky)
+        slot[0] = find(&balancer.sticky, key.digest)
         return 0
-    use_again(&balancer.sticky, entry, now + balancer.timeout, host)
+    use_again(&balancer.sticky, entry, now + balancer.timeout, key.host)
     return uplink
 
 
 cdef void remember(
-    Balancer* balancer, uint64_t sticky, uint64_t host, int family, uint8_t uplink, uint64_t now,
-    Slot* slot
+    Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil:
     insert(
-        &balancer.sticky, slot, sticky, now + balancer.timeout,
-        uplink | (FAMILY_BIT if family else 0), host, now,
+        &balancer.sticky, slot, key.digest, now + balancer.timeout,
+        uplink | (FAMILY_BIT if family else 0), key.host, now,
     )
 
 
@@ -208,7 +210,7 @@ cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept
 
 
 cdef uint8_t choose(
-    Balancer* balancer, int family, uint64_t sticky, uint64_t* random
+    Balancer* balancer, int family, const StickyKey* key, uint64_t* random
 ) noexcept nogil:
     cdef Choice* choice = &balancer.choices[0 if balancer.shared else family]
     if choice.count == 0:
@@ -217,4 +219,4 @@ cdef uint8_t choose(
         return next_turn(choice)
     if balancer.method == WEIGHTED:
         return drawn(choice, random)
-    return rendezvous(choice, sticky)
+    return rendezvous(choice, key.digest)

@@ -8,7 +8,7 @@ from classifier.engine.balancers cimport (
     remember, remembered, sticky_key,
 )
 from classifier.engine.compiled cimport compile_policy, destroy_compiled
-from classifier.engine.hashing cimport address_digest, address_pair, siphash, splitmix
+from classifier.engine.hashing cimport address_pair, siphash, splitmix
 from classifier.engine.matching cimport Candidates, look_up, next_rule
 from classifier.engine.mutex cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
@@ -265,10 +265,9 @@ cdef class Engine:
         if lookup.rule >= 0 and target.kind == TO_BALANCER:
             balancer = &self.compiled.balancers[target.index]
             if balancer.remembers or balancer.method == HASH:
-                lookup.sticky_digest = sticky_key(balancer, &self.hash_key, &lookup.packet)
+                lookup.sticky = sticky_key(balancer, &self.hash_key, &lookup.packet)
             if balancer.remembers:
-                lookup.host_digest = address_digest(&self.hash_key, lookup.packet.src)
-                prefetch_entry(&balancer.sticky, lookup.sticky_digest, lookup.host_digest)
+                prefetch_entry(&balancer.sticky, lookup.sticky.digest, lookup.sticky.host)
 
     cdef void decide_packet(
         self, Lookup* lookup, uint16_t interface, int64_t uid, Decision* decision
@@ -361,20 +360,17 @@ cdef class Engine:
         cdef int family = lookup.packet.family == 6
         cdef const uint8_t* usable = self.compiled.usable[family]
         cdef Slot* slot = NULL
-        cdef uint64_t host = 0
         cdef uint8_t uplink
         if not lookup.has_rule and (balancer.remembers or balancer.method == HASH):
-            lookup.sticky_digest = sticky_key(balancer, &self.hash_key, &lookup.packet)
-            lookup.host_digest = address_digest(&self.hash_key, lookup.packet.src)
+            lookup.sticky = sticky_key(balancer, &self.hash_key, &lookup.packet)
         if balancer.remembers:
-            host = lookup.host_digest
-            uplink = remembered(balancer, lookup.sticky_digest, host, usable, self.now, &slot)
+            uplink = remembered(balancer, &lookup.sticky, usable, self.now, &slot)
             if uplink:
                 reason[0] = STICKY
                 return uplink
-        uplink = choose(balancer, family, lookup.sticky_digest, &self.random)
+        uplink = choose(balancer, family, &lookup.sticky, &self.random)
         if uplink and balancer.remembers:
-            remember(balancer, lookup.sticky_digest, host, family, uplink, self.now, slot)
+            remember(balancer, &lookup.sticky, family, uplink, self.now, slot)
         reason[0] = BY_NTH + balancer.method
         return uplink
 

@@ -1,8 +1,12 @@
 """Which local host holds how many entries of a table."""
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memset
 
+cdef extern from "<stdlib.h>" nogil:
+    int posix_memalign(void** memory, size_t alignment, size_t size) noexcept
+
 cdef enum:
+    CACHE_LINE = 64
     FEWEST_HOLDERS = 16
 
 
@@ -12,9 +16,10 @@ cdef int create_holders(Holders* holders, size_t capacity) except -1:
     while room < capacity * 2 and room < <size_t>1 << HOLDER_BITS:
         room *= 2
     memset(holders, 0, sizeof(Holders))
-    holders.holders = <Holder*>calloc(room, sizeof(Holder))
-    if holders.holders == NULL:
+    if posix_memalign(<void**>&holders.holders, CACHE_LINE, room * sizeof(Holder)) != 0:
+        holders.holders = NULL
         raise MemoryError("no memory for the holders of sticky entries")
+    memset(holders.holders, 0, room * sizeof(Holder))
     holders.mask = <uint32_t>(room - 1)
     return 0
 
@@ -22,21 +27,3 @@ cdef int create_holders(Holders* holders, size_t capacity) except -1:
 cdef void destroy_holders(Holders* holders) noexcept nogil:
     free(holders.holders)
     memset(holders, 0, sizeof(Holders))
-
-
-cdef uint32_t holder_of(Holders* holders, uint64_t digest) noexcept nogil:
-    cdef uint32_t vacant = 0, number
-    cdef uint32_t home = home_of(holders, digest)
-    cdef int probe
-    cdef Holder* holder
-    for probe in range(HOLDER_PROBES):
-        number = (home + <uint32_t>probe) & holders.mask
-        holder = &holders.holders[number]
-        if holder.entries == 0:
-            if vacant == 0:
-                vacant = number
-        elif holder.digest == digest and number:
-            return number
-    if vacant:
-        holders.holders[vacant].digest = digest
-    return vacant

@@ -157,11 +157,6 @@ cdef class NativeQueue:
         free(self._buffers)
 
     @property
-    def flags(self):
-        """The NFQA_CFG_F_* flags that the kernel took."""
-        return self._binding.flags
-
-    @property
     def receive_buffer(self):
         return self._binding.receive_buffer
 
