@@ -46,7 +46,7 @@ def test_a_program_in_path_comes_before_that_of_the_system(
 def test_a_program_that_is_missing_is_named_with_its_debian_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(programs, "search_path", lambda: "/nowhere")
+    monkeypatch.setattr(programs, "find", lambda name: None)
     assert programs.missing("iptables") == (
         "iptables: not found in PATH or /usr/sbin (Debian package: iptables)"
     )
