@@ -25,6 +25,7 @@ from classifier.host.steps import (
     AnswerWaiting,
     ChangeRules,
     DeleteBaseChains,
+    DeleteHiddenJumps,
     DeleteRoute,
     DeleteRule,
     LoadModules,
@@ -118,6 +119,8 @@ def _change_rules(snapshot: Snapshot, plan: Plan, variant: Variant) -> Iterator[
         if variant == snapshot.firewall.variant:
             wanted = _rules_of(plan, family)
         there = snapshot.firewall.ruleset(variant, family)
+        if hidden := changes.hidden_surplus(there, wanted):
+            yield DeleteHiddenJumps(family, hidden)
         if text := changes.change(there, wanted):
             yield ChangeRules(variant, family, text, there.ours)
 

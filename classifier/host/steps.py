@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from classifier.errors import HostError
 from classifier.host import programs, sysctls
-from classifier.host.iptables import basechains, changes
+from classifier.host.iptables import basechains, changes, hidden_jumps
 from classifier.host.iptables import programs as iptables
 from classifier.host.iptables.programs import IPTABLES, Variant
-from classifier.host.iptables.ruleset import OurRules, parse
+from classifier.host.iptables.ruleset import Jump, OurRules
+from classifier.host.iptables.snapshot import ruleset
 from classifier.host.memory import BaseChain
 from classifier.host.rtnetlink import Rtnetlink
 from classifier.host.snapshot import KernelRoute, KernelRule
@@ -180,9 +181,39 @@ class ChangeRules(Step):
 
     def undo(self, netlink: Rtnetlink) -> None:
         # Tables change one after the other, so what is there now has to be asked.
-        there = parse(self.family, iptables.save(self.variant, self.family))
+        there = ruleset(self.variant, self.family)
         if text := changes.change(there, self.before):
             iptables.restore(self.variant, self.family, text)
+
+
+@dataclass(frozen=True)
+class DeleteHiddenJumps(Step):
+    """Where a rule of nft that iptables cannot read keeps it from deleting ours."""
+
+    family: Family
+    jumps: tuple[Jump, ...]
+
+    subject = "firewall rules"
+
+    @property
+    def text(self) -> str:
+        return "\n".join(
+            f"nft delete rule {self._place(jump)} handle N  # that of: {jump.rule}"
+            for jump in self.jumps
+        )
+
+    def do(self, netlink: Rtnetlink) -> None:
+        for jump in self.jumps:
+            hidden_jumps.delete(self._place(jump), {jump.chain})
+
+    def undo(self, netlink: Rtnetlink) -> None:
+        # Those that had been deleted; appending needs no reading.
+        for jump in self.jumps:
+            if jump.chain not in hidden_jumps.targets(self._place(jump)):
+                iptables.restore("nft", self.family, changes.appended(jump))
+
+    def _place(self, jump: Jump) -> BaseChain:
+        return BaseChain(self.family, jump.table, jump.hook)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ def emptied(there: Ruleset, chain: str) -> str:
     return _table("mangle", [f"-F {chain}"])
 
 
+def appended(jump: Jump) -> str:
+    return _table(jump.table, [f"-A {jump.hook} {jump.rule}"])
+
+
 def memory_written(comments: Iterable[str]) -> str:
     """Replaces the memory by rules with these comments."""
     rules = (f"-A {MEMORY_CHAIN} -m comment --comment {_quoted(c)}" for c in comments)
@@ -58,12 +62,23 @@ def _rules(chain: Chain) -> Iterable[str]:
     return (f"-A {chain.name} {rule}" for rule in chain.rules)
 
 
+def hidden_surplus(there: Ruleset, wanted: OurRules) -> tuple[Jump, ...]:
+    """Jumps that have to go from chains where iptables finds no rule to delete."""
+    return tuple(
+        jump
+        for jump in there.ours.jumps
+        if (jump.table, jump.hook) in there.unreadable and jump not in wanted.jumps
+    )
+
+
 def _jump_lines(table: str, there: Ruleset, wanted: Iterable[Jump]) -> list[str]:
     missing = {(jump.hook, jump.rule): jump for jump in wanted}
     surplus = [
         f"-D {name} {rule}"
         for where, name, rule in there.jumps
-        if where == table and missing.pop((name, rule), None) is None
+        if where == table
+        and missing.pop((name, rule), None) is None
+        and (where, name) not in there.unreadable
     ]
     return [*(f"-A {jump.hook} {jump.rule}" for jump in missing.values()), *surplus]
 

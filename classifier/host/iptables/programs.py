@@ -56,10 +56,10 @@ def save(variant: Variant, family: Family, *options: str) -> str:
     return programs.run([_required(variant, family, "save"), *options], None, _environment())
 
 
-def list_chain(variant: Variant, family: Family, table: str, chain: str) -> str:
+def list_chain(variant: Variant, family: Family, table: str, chain: str, *options: str) -> str:
     """The rules of one chain, as iptables-save prints them. Raises HostError."""
     path = _required(variant, family)
-    return programs.run([path, "-t", table, "-S", chain], None, _environment())
+    return programs.run([path, "-t", table, "-S", chain, *options], None, _environment())
 
 
 def restore(variant: Variant, family: Family, text: str) -> None:

@@ -66,6 +66,8 @@ class Ruleset:
 
     family: Family
     tables: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    unreadable: frozenset[tuple[str, str]] = frozenset()
+    """Table and chain of which only the jumps to our chains are known (see `hidden_jumps`)."""
 
     def chain(self, table: str, name: str) -> tuple[str, ...] | None:
         return self.tables.get(table, {}).get(name)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import get_args
 
 from classifier.errors import HostError
 from classifier.host import memory
-from classifier.host.iptables import basechains, programs
+from classifier.host.iptables import basechains, hidden_jumps, programs
 from classifier.host.iptables.basechains import NftChain
 from classifier.host.iptables.programs import Variant
-from classifier.host.iptables.ruleset import MEMORY_CHAIN, QUEUE_CHAIN, TABLES, Ruleset, parse
+from classifier.host.iptables.ruleset import (
+    MEMORY_CHAIN,
+    QUEUE_CHAIN,
+    TABLES,
+    Ruleset,
+    is_ours,
+    parse,
+)
 from classifier.host.memory import BaseChain, Memory
 from classifier.host.nftables import listing
 from classifier.host.state import Family
@@ -31,6 +37,9 @@ class Saved:
     variant: Variant
     family: Family
     text: str
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """Table and chain that have a rule of nft which iptables cannot print; in `text` such a chain
+    has no rules but those that jump to chains of ours."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,12 @@ class FirewallSnapshot:
 
     @cached_property
     def rulesets(self) -> dict[tuple[Variant, Family], Ruleset]:
-        return {(s.variant, s.family): parse(s.family, s.text) for s in self.saved}
+        return {
+            (s.variant, s.family): replace(
+                parse(s.family, s.text), unreadable=frozenset(s.unreadable)
+            )
+            for s in self.saved
+        }
 
     def ruleset(self, variant: Variant, family: Family) -> Ruleset:
         return self.rulesets.get((variant, family), Ruleset(family))
@@ -90,44 +104,61 @@ def read(variant: Variant | None = None, ours_only: bool = False) -> FirewallSna
     generation = listing.generation()
     chains = basechains.nft_chains()
     nft, legacy = basechains.nft_base_chains(chains), basechains.legacy_tables()
-    wanted = frozenset(TABLES) if ours_only else None
-    saved = [*_saved("nft", nft, chains, wanted), *_saved("legacy", legacy, (), wanted)]
+    source = _Source(chains, frozenset(TABLES) if ours_only else None)
+    saved = [*_saved("nft", nft, source), *_saved("legacy", legacy, source)]
+    base = tuple(sorted(nft, key=str))
     if ours_only:
-        return FirewallSnapshot(own, tuple(saved), tuple(sorted(nft, key=str)), "", generation)
-    shown = {(s.family, table) for s in saved if s.variant == "nft" for table in _tables(s.text)}
+        return FirewallSnapshot(own, tuple(saved), base, "", generation)
+    shown = {(s.family, t) for s in saved if s.variant == "nft" for t in _tables_read(s)}
     hidden = [
         (chain.family, chain.table)
         for chain in chains
         if not chain.name and (_family(chain.family), chain.table) not in shown
     ]
-    return FirewallSnapshot(
-        own, tuple(saved), tuple(sorted(nft, key=str)), listing.tables(hidden), generation
-    )
+    return FirewallSnapshot(own, tuple(saved), base, listing.tables(hidden), generation)
+
+
+def ruleset(variant: Variant, family: Family) -> Ruleset:
+    """What is there of one family now, of the tables that have chains of ours.
+
+    Raises HostError.
+    """
+    chains = basechains.nft_chains()
+    tables = basechains.nft_base_chains(chains) if variant == "nft" else basechains.legacy_tables()
+    saved = _saved(variant, tables, _Source(chains, frozenset(TABLES)))
+    return FirewallSnapshot(variant, tuple(saved)).ruleset(variant, family)
 
 
 def _family(name: str) -> Family | None:
     return {"ip": 4, "ip6": 6}.get(name)  # type: ignore[return-value]
 
 
-def _tables(text: str) -> list[str]:
-    return re.findall(r"^\*(\S+)$", text, re.MULTILINE)
+def _tables_read(saved: Saved) -> set[str]:
+    """The tables of which every rule could be printed."""
+    tables = re.findall(r"^\*(\S+)$", saved.text, re.MULTILINE)
+    return set(tables) - {table for table, _ in saved.unreadable}
 
 
-def _saved(
-    variant: Variant,
-    tables: frozenset[BaseChain],
-    chains: Iterable[NftChain],
-    wanted: frozenset[str] | None,
-) -> Iterator[Saved]:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What is read."""
+
+    chains: tuple[NftChain, ...]
+    """All of nf_tables."""
+    tables: frozenset[str] | None
+    """Only these, and of one that cannot be read whole only base chains and our own; None: all."""
+
+
+def _saved(variant: Variant, tables: frozenset[BaseChain], source: _Source) -> Iterator[Saved]:
     for family in get_args(Family):
         there = sorted(t.table for t in tables if t.family == family and t.name is None)
         if not there or not programs.program(variant, family, "save"):
             continue
-        if wanted is None and (text := _save_whole(variant, family)) is not None:
+        if source.tables is None and (text := _save_whole(variant, family)) is not None:
             yield Saved(variant, family, text)
         else:
-            some = [table for table in there if wanted is None or table in wanted]
-            yield Saved(variant, family, _save_tables(variant, family, some, chains))
+            some = [t for t in there if source.tables is None or t in source.tables]
+            yield _save_tables(variant, family, some, source)
 
 
 def _save_whole(variant: Variant, family: Family) -> str | None:
@@ -140,11 +171,9 @@ def _save_whole(variant: Variant, family: Family) -> str | None:
         return None
 
 
-def _save_tables(
-    variant: Variant, family: Family, tables: list[str], chains: Iterable[NftChain]
-) -> str:
+def _save_tables(variant: Variant, family: Family, tables: list[str], source: _Source) -> Saved:
     """These tables one by one, without the rules of nft that the program cannot read."""
-    texts = []
+    texts, unreadable = [], []
     for table in tables:
         try:
             texts.append(programs.save(variant, family, "-t", table))
@@ -152,20 +181,30 @@ def _save_tables(
             if variant == "legacy":
                 raise
             if table in TABLES:
-                texts.append(_chain_by_chain(family, table, chains))
-    return "".join(texts)
+                text, chains = _chain_by_chain(family, table, source)
+                texts.append(text)
+                unreadable += [(table, chain) for chain in chains]
+    return Saved(variant, family, "".join(texts), tuple(unreadable))
 
 
-def _chain_by_chain(family: Family, table: str, chains: Iterable[NftChain]) -> str:
-    """A table of nf_tables without the chains that iptables cannot read."""
-    lines = [f"*{table}"]
-    for chain in chains:
-        if chain.table == table and _family(chain.family) == family and chain.name:
-            lines.append(f":{chain.name} - [0:0]")
-            with contextlib.suppress(HostError):
-                text = programs.list_chain("nft", family, table, chain.name)
-                lines += [line for line in text.split("\n") if line.startswith("-A ")]
-    return "\n".join((*lines, "COMMIT", ""))
+def _chain_by_chain(family: Family, table: str, source: _Source) -> tuple[str, list[str]]:
+    """A table of nf_tables in the words of iptables-save, and the chains that it cannot read."""
+    lines, unreadable = [f"*{table}"], []
+    for chain in source.chains:
+        if (_family(chain.family), chain.table) != (family, table) or not chain.name:
+            continue
+        if source.tables is not None and not chain.hooked and not is_ours(chain.name):
+            continue
+        lines.append(f":{chain.name} - [0:0]")
+        try:
+            text = programs.list_chain("nft", family, table, chain.name)
+        except HostError:
+            unreadable.append(chain.name)
+            place = BaseChain(family, table, chain.name)
+            lines += [f"-A {chain.name} -j {name}" for name in hidden_jumps.targets(place)]
+        else:
+            lines += [line for line in text.split("\n") if line.startswith("-A ")]
+    return "\n".join((*lines, "COMMIT", "")), unreadable
 
 
 def _comment(rule: str) -> str:

@@ -6,14 +6,17 @@ import re
 from typing import get_args
 
 from classifier.errors import HostError
-from classifier.host.iptables import programs
+from classifier.host.iptables import basechains, programs
 from classifier.host.iptables.programs import Variant
 from classifier.host.iptables.ruleset import SAVE_CHAIN
+from classifier.host.memory import BaseChain
 from classifier.host.state import Family
 
 _UNANSWERED = re.compile(
-    rf"^\[(\d+):\d+\] -A {SAVE_CHAIN} -m mark --mark \S+ -j MARK ", re.MULTILINE
+    rf"^-A {SAVE_CHAIN} -m mark --mark \S+ -c (\d+) \d+ -j MARK ", re.MULTILINE
 )
+_ABSENT = ("No chain/target/match by that name", "is incompatible")
+"""How the legacy and the nft variant say that there is no such chain."""
 
 
 def unclassified(variant: Variant | None = None) -> int | None:
@@ -28,12 +31,15 @@ def unclassified(variant: Variant | None = None) -> int | None:
 
 
 def _count(variant: Variant, family: Family) -> int | None:
-    if not programs.program(variant, family, "save"):
+    # The legacy program would load its table just to say that there is no chain.
+    absent = variant == "legacy" and BaseChain(family, "mangle") not in basechains.legacy_tables()
+    if absent or not programs.program(variant, family):
         return None
     try:
-        text = programs.save(variant, family, "-c", "-t", "mangle")
-    except HostError:
-        if family == 6:  # a kernel without IPv6
+        # Only this chain: others may have thousands of rules, or such as iptables cannot read.
+        text = programs.list_chain(variant, family, "mangle", SAVE_CHAIN, "-v")
+    except HostError as error:
+        if family == 6 or any(words in str(error) for words in _ABSENT):
             return None
         raise
     found = _UNANSWERED.search(text)

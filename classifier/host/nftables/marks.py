@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from operator import and_ as operator_and
 from typing import Any
 
+from classifier.host.iptables.ruleset import is_ours
 from classifier.policy import Policy
 
 _LARGEST_RANGE = 1 << 16
@@ -37,7 +38,7 @@ def _object_conflicts(ruleset: Mapping[str, Any], policy: Policy) -> Iterator[st
     }
     for entry in objects:
         rule = entry.get("rule")
-        if rule is None:
+        if rule is None or is_ours(rule["chain"]):
             continue
         family, table = rule["family"], rule["table"]
         named = {name: elem for (f, t, name), elem in maps.items() if (f, t) == (family, table)}
