@@ -25,7 +25,7 @@ from classifier.errors import QueueError
 from classifier.host.iptables.unclassified import unclassified
 from classifier.host.state import PROTOCOL, Family
 from classifier.policy import Policy
-from classifier.service import status
+from classifier.service import loop_errors, status
 from classifier.service.control.routes import Request, Route
 from classifier.service.control.server import ControlServer
 from classifier.service.events import HostEvents
@@ -81,6 +81,7 @@ class Service:
         then the host state stays, as after a crash, and flows go on.
         """
         stopping = asyncio.Event()
+        loop_errors.install(asyncio.get_running_loop())
         async with AsyncExitStack() as undo:
             undo.enter_context(signals.delivered(stop=stopping.set, reload=_refuse_reload))
             await self._start(undo, stopping)
@@ -152,6 +153,7 @@ class Service:
 
     async def _reconcile(self, reasons: frozenset[str]) -> None:
         """Make engine and host match what is wanted now."""
+        self._queues.tell_trouble(time.monotonic())
         look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
         # The policy first, so that no new flow is placed on an uplink whose route goes.
         self._take(look)

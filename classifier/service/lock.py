@@ -77,14 +77,14 @@ class NamespaceLock:
     def _take(self) -> None:
         deadline = time.monotonic() + _SILENCE_SECONDS
         while not self._bound():
-            holder = _holder()
-            if holder is not None and holder.uid in (0, os.geteuid()):
+            found = holder()
+            if found is not None and found.uid in (0, os.geteuid()):
                 raise ConflictError(
-                    f"a gateway is served in this network namespace already, by {holder.process};"
+                    f"a gateway is served in this network namespace already, by {found.process};"
                     " stop it first"
                 )
-            if holder is not None or time.monotonic() > deadline:
-                who = f"{holder.process} of user {holder.uid}" if holder else "a silent process"
+            if found is not None or time.monotonic() > deadline:
+                who = f"{found.process} of user {found.uid}" if found else "a silent process"
                 self.warnings = (
                     f"the socket @{ABSTRACT_NAME[1:]} is held by {who}, which is no gateway: that"
                     " there is one gateway in this network namespace is not ensured",
@@ -120,7 +120,7 @@ class NamespaceLock:
 
 
 @dataclass(frozen=True, slots=True)
-class _Holder:
+class Holder:
     pid: int
     """0: it is in a pid namespace that this process does not see."""
     uid: int
@@ -132,7 +132,7 @@ class _Holder:
         return f"process {self.pid} ({program(self.pid)})"
 
 
-def _holder() -> _Holder | None:
+def holder() -> Holder | None:
     """Who listens by the name; None: nobody (any more, or yet), or it does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.setblocking(False)
@@ -144,4 +144,4 @@ def _holder() -> _Holder | None:
             )
         except OSError:
             return None
-    return _Holder(pid, uid)
+    return Holder(pid, uid)

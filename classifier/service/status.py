@@ -21,6 +21,10 @@ class QueueFigures:
     """Packets the kernel dropped because a queue or its socket was full."""
     unclassified: int
     """New flows that passed as direct because no classifier answered."""
+    errors: int = 0
+    """Errors the kernel reported, mostly verdicts for packets that were gone already."""
+    overruns: int = 0
+    """Times the kernel told that a socket buffer was full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ def render(figures: Figures) -> dict[str, Any]:
             "unclassified": figures.queue.unclassified,
             "malformed": counters.malformed,
             "in-flight": counters.in_flight,
+            "errors": figures.queue.errors,
+            "overruns": figures.queue.overruns,
         },
         "sticky": {"entries": counters.sticky_entries, "size": counters.sticky_size},
         "healed": figures.healed,

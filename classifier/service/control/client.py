@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.errors import ServiceError, UsageError
+from classifier.service import absence
 from classifier.service.control.address import socket_path
 
 PATIENCE = 5.0
@@ -50,7 +51,7 @@ def ask(
     except (TimeoutError, BlockingIOError) as error:
         raise ServiceError(f"{file}: no answer within {seconds:g} s") from error
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise ServiceError(f"{file}: no service is running there") from error
+        raise ServiceError(f"{file}: no service is running there{absence.described()}") from error
     except PermissionError as error:
         raise ServiceError(f"{file}: {_who_may_ask(file)}") from error
     # Before OSError: "hung up" is a ConnectionError, and an HTTPException in http.client.
