@@ -19,7 +19,7 @@ from classifier.errors import ClassifierError, ConfigError, UsageError
 
 PROGRAM = "nfq-classifier"
 
-COMMANDS = ("check", "plan", "run", "down", "status", "explain", "replay", "lab")
+COMMANDS = ("check", "plan", "run", "down", "status", "reload", "explain", "replay", "lab")
 """Each is the module classifier.commands.NAME, a `Command`; help lists them in this order."""
 
 _EPILOG = "exit codes: 0 done, 1 failed, 2 wrong usage or configuration"

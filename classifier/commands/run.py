@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+from pathlib import Path
 
 from classifier.commands.directories import add_directories
 from classifier.config import load_policy
@@ -29,7 +30,13 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="nfq-classifier: %(message)s")
     policy = load_policy(options.file)
     require_net_admin()
-    settings = RunSettings(options.runtime_dir, options.state_dir, options.seed, options.keep)
+    settings = RunSettings(
+        Path(options.file).absolute(),
+        options.runtime_dir,
+        options.state_dir,
+        options.seed,
+        options.keep,
+    )
     with Signals() as signals:
         asyncio.run(Service(policy, settings).run(signals))
     return 0

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from classifier.engine.classifier import Classifier
-from classifier.errors import QueueError
+from classifier.errors import ClassifierError, QueueError, ServiceError
 from classifier.host.iptables.unclassified import unclassified
 from classifier.host.state import PROTOCOL, Family
 from classifier.policy import Policy
@@ -35,6 +35,7 @@ from classifier.service.notify import notify
 from classifier.service.pace import Pace
 from classifier.service.queues import Queues, with_safe_count
 from classifier.service.reconcile import Look, Reconciler
+from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
 from classifier.state.ids import store_ids
 from classifier.state.seed import stored_seed
@@ -45,14 +46,17 @@ log = logging.getLogger(__name__)
 
 PACE = Pace(period=5.0)
 """The host is also looked at without any event, since some changes cause none."""
+_NONE: frozenset[Family] = frozenset()
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
 _RELEASED = "nothing is classified: the rules were removed by `down`; restart the service"
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """How one run of the service was asked for, besides its policy."""
+    """How one run of the service was asked for."""
 
+    file: Path
+    """The configuration, for a reload."""
     runtime_dir: Path
     state_dir: Path
     seed: int | None = None
@@ -73,6 +77,10 @@ class Service:
         self._usable: Mapping[str, frozenset[Family]] = {}
         self._warnings: tuple[str, ...] = ()
         self._released = False
+        self._reloads = 0
+        self._changing = asyncio.Lock()
+        """Held while the host or the policy is looked at and changed."""
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, signals: Signals) -> None:
         """Serve until a stop is requested, then leave the host as it was found.
@@ -83,7 +91,7 @@ class Service:
         stopping = asyncio.Event()
         loop_errors.install(asyncio.get_running_loop())
         async with AsyncExitStack() as undo:
-            undo.enter_context(signals.delivered(stop=stopping.set, reload=_refuse_reload))
+            undo.enter_context(signals.delivered(stop=stopping.set, reload=self._reload_on_signal))
             await self._start(undo, stopping)
             reconciling = self._reconciling = FoldedJob("host", self._reconcile, PACE)
             undo.push_async_callback(reconciling.close)
@@ -115,6 +123,7 @@ class Service:
         self._classifier = Classifier(policy, self._seed())
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
         first = await self._in_host_thread(lambda: self._reconciler.look(policy))
+        first.check_alone()
         first.check()
         self._queues = Queues(policy, self._classifier)
         undo.callback(self._queues.close)
@@ -129,9 +138,11 @@ class Service:
         undo.callback(self._queues.stop)
         routes = [
             Route("GET", "/status", self._status),
+            Route("POST", "/reload", self._reload),
             Route("POST", "/release", self._release),
         ]
-        control = ControlServer(self._settings.runtime_dir, routes, policy.gateway.control_group)
+        group = policy.gateway.control_group
+        control = self._control = ControlServer(self._settings.runtime_dir, routes, group)
         await control.start()
         undo.push_async_callback(control.close)
         for warning in self._queues.warnings():
@@ -154,11 +165,57 @@ class Service:
     async def _reconcile(self, reasons: frozenset[str]) -> None:
         """Make engine and host match what is wanted now."""
         self._queues.tell_trouble(time.monotonic())
-        look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
-        # The policy first, so that no new flow is placed on an uplink whose route goes.
+        async with self._changing:
+            look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
+            # The policy first, so that no new flow is placed on an uplink whose route goes.
+            self._take(look)
+            await self._in_host_thread(lambda: self._reconciler.apply(look))
+            self._give(look)
+
+    async def _reload(self, request: Request) -> dict[str, Any]:
+        """Take the file as it is now; where it has a mistake, the old policy stays in force."""
+        file, state_dir = self._settings.file, self._settings.state_dir
+        async with self._changing:
+            if self._released:
+                raise ServiceError(_RELEASED)
+            policy = await asyncio.to_thread(read_policy, file, state_dir, self._policy)
+            look = await self._in_host_thread(lambda: self._reconciler.look(policy, whole=True))
+            look.check()
+            await self._change_to(look)
+            store_ids(state_dir, policy)
+        self._control.allow(policy.gateway.control_group)
+        self._reloads += 1
+        log.info("reloaded %s: %s", file, self._described())
+        return {"reloads": self._reloads}
+
+    async def _change_to(self, look: Look) -> None:
+        """Another policy: in the engine first, where uplinks that are new wait for their routes."""
+        old, before = self._policy, self._usable
+        self._replace_policy(
+            look.policy, {name: now & before.get(name, _NONE) for name, now in look.usable.items()}
+        )
+        try:
+            await self._in_host_thread(lambda: self._reconciler.apply(look))
+        except BaseException:
+            self._replace_policy(old, before)
+            raise
         self._take(look)
-        await self._in_host_thread(lambda: self._reconciler.apply(look))
         self._give(look)
+
+    def _replace_policy(self, policy: Policy, usable: Mapping[str, frozenset[Family]]) -> None:
+        self._classifier.engine.replace_policy(policy, usable)
+        self._policy, self._usable = policy, usable
+
+    def _reload_on_signal(self) -> None:
+        async def reload() -> None:
+            try:
+                await self._reload(Request())
+            except (ClassifierError, OSError) as error:
+                log.error("not reloaded, the old policy stays in force: %s", error)
+
+        task = asyncio.get_running_loop().create_task(reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _take(self, look: Look) -> None:
         """No flow is placed any more on an uplink that has no route for its family."""
@@ -211,6 +268,7 @@ class Service:
                 queue=self._queues.figures(passed),
                 uptime=time.monotonic() - self._started,
                 healed=self._reconciler.healed,
+                reloads=self._reloads,
                 warnings=(
                     *self._warnings,
                     *self._queues.warnings(),
@@ -219,7 +277,3 @@ class Service:
                 ),
             )
         )
-
-
-def _refuse_reload() -> None:
-    log.warning("SIGHUP: reloading is not built yet; restart to take a new configuration")

@@ -51,8 +51,8 @@ class Look:
         """Interface index to name."""
         return {link.index: link.name for link in self.snapshot.links}
 
-    def check(self) -> None:
-        """Raises HostError or ConflictError with everything that keeps us from starting."""
+    def check_alone(self) -> None:
+        """Raises ConflictError when a gateway is served here already."""
         for queue in self.snapshot.queues:
             # Whatever it told others: it answers the queue that rules of ours send to.
             if queue.number in self.snapshot.firewall.queued_to:
@@ -60,6 +60,9 @@ class Look:
                     f"a gateway is served in this network namespace already, by {queue.owner};"
                     " stop it first"
                 )
+
+    def check(self) -> None:
+        """Raises HostError or ConflictError with everything that stands in the policy's way."""
         if self.plan.refusals:
             raise HostError("\n".join(self.plan.refusals))
         if found := conflicts(self.policy, self.snapshot, self.plan):
@@ -76,9 +79,10 @@ class Reconciler:
         self.healed = 0
         """How often what other programs had changed was put right."""
 
-    def look(self, policy: Policy) -> Look:
-        """Raises HostError when the host cannot be read."""
-        previous = self._last.snapshot if self._last else None
+    def look(self, policy: Policy, whole: bool = False) -> Look:
+        """whole: rules of others too, for `Look.check`. Raises HostError when the host cannot be
+        read."""
+        previous = None if whole or self._last is None else self._last.snapshot
         snapshot = replace(reading.read(previous=previous), known=self._known)
         return Look(policy, snapshot, plan(policy, snapshot))
 

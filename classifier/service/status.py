@@ -39,6 +39,8 @@ class Figures:
     """Seconds since the start."""
     healed: int = 0
     """How often what other programs had changed was put right."""
+    reloads: int = 0
+    """How often another policy was taken since the start."""
     warnings: tuple[str, ...] = ()
     """What is not as it should be, as sentences."""
 
@@ -79,6 +81,7 @@ def render(figures: Figures) -> dict[str, Any]:
         },
         "sticky": {"entries": counters.sticky_entries, "size": counters.sticky_size},
         "healed": figures.healed,
+        "reloads": figures.reloads,
         "uptime": figures.uptime,
         "warnings": list(figures.warnings),
     }
