@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from host_service import HostService, eventually, running
 from host_snapshots import shell
+from pyroute2 import WireGuard
 
 from classifier.host import reading
 from classifier.host.snapshot import Link
@@ -334,3 +336,32 @@ def test_the_kinds_and_endpoints_of_links_are_read(host: Namespace) -> None:
     assert found("lo") == ("", ())
     assert found("tun0") == ("tun", ())
     assert found("tap0") == ("tun", ())
+
+
+_OTHER_KINDS = {
+    "gre": f"remote {ENDPOINT}",
+    "gretap": f"remote {ENDPOINT}",
+    "ip6gre": "remote 2001:db8::7",
+    "ipip": f"remote {ENDPOINT}",
+    "sit": f"remote {ENDPOINT}",
+    "ip6tnl": "remote 2001:db8::7",
+    "geneve": f"id 5 remote {ENDPOINT}",
+    "wireguard": "",
+}
+
+
+@pytest.mark.parametrize("kind", _OTHER_KINDS)
+def test_a_tunnel_made_by_this_kernel_is_read(host: Namespace, kind: str) -> None:
+    add = ["ip", "link", "add", "tunnel9", "type", kind, *_OTHER_KINDS[kind].split()]
+    made = host.run(add, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"this kernel has no {kind}: {made.stderr.strip()}")
+    remote = "2001:db8::7" if kind in ("ip6gre", "ip6tnl") else ENDPOINT
+    with host.enter():
+        if kind == "wireguard":
+            with WireGuard() as netlink:
+                key = base64.b64encode(bytes(32)).decode()
+                endpoint = {"endpoint_addr": remote, "endpoint_port": 51820}
+                netlink.set("tunnel9", peer={"public_key": key, **endpoint})
+        [link] = [link for link in reading.read().links if link.name == "tunnel9"]
+    assert (link.kind, link.endpoints) == (kind, (remote,))
