@@ -12,13 +12,14 @@ import sys
 from dataclasses import asdict
 from types import ModuleType
 
-from bench import decide, drain, replay
+from bench import decide, drain, replay, start
 from classifier.errors import ClassifierError
 
 CASES: dict[str, ModuleType] = {
     "decide": decide,
     "drain": drain,
     "replay": replay,
+    "start": start,
 }
 
 

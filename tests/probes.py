@@ -31,6 +31,7 @@ def _probes() -> ModuleType:
 
 
 _module = _probes()
+StickyTable = _module.StickyTable
 headers = _module.headers
 message_read = _module.message_read
 packets_read = _module.packets_read

@@ -2,8 +2,13 @@
 """What the compiled code reads and writes, for tests that look at one step of it alone."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from classifier.engine.tables cimport (
+    USED_AGAIN, Slot, Table, create, destroy, expires, find, holder, insert, remove, slot_at,
+    use_again,
+)
 from classifier.engine.wire cimport Packet, parse
 from classifier.queue.nfnetlink cimport (
     KERNEL_ERROR, OVERRUN, PACKET, VERDICT_BYTES, MessageKind, QueuedPacket, Verdict, read_message,
@@ -92,3 +97,51 @@ def take(CaptureReader reader not None):
 def packets_read(CaptureReader reader not None):
     """How many packets of a capture were read so far."""
     return reader.packets_read
+
+
+cdef class StickyTable:
+    """A table of sticky entries by itself: keys and hosts are 64-bit digests, times milliseconds."""
+
+    cdef Table table
+
+    def __cinit__(self, size_t capacity):
+        create(&self.table, capacity, False)
+
+    def __dealloc__(self):
+        destroy(&self.table)
+
+    def visit(self, uint64_t key, uint64_t host, uint64_t now, uint64_t timeout):
+        """Whether `key` was remembered; now it is, from `host`."""
+        cdef Slot* slot = find(&self.table, key)
+        if slot.life and expires(slot) <= now:
+            remove(&self.table, slot)
+            slot = find(&self.table, key)
+        if slot.life:
+            use_again(&self.table, slot, now + timeout, host)
+            return True
+        insert(&self.table, slot, key, now + timeout, 1, host, now)
+        return False
+
+    def entries(self):
+        """By key: the time from which it is not valid, the host that holds it (None: no room to
+        tell hosts apart), and whether it was used again."""
+        cdef Slot* slot
+        cdef size_t i
+        found = {}
+        for i in range(self.table.slot_count):
+            slot = slot_at(&self.table, i)
+            if slot.life:
+                host = self.table.holders.holders[holder(slot)].digest if holder(slot) else None
+                found[slot.digest] = expires(slot), host, bool(slot.life & USED_AGAIN)
+        return found
+
+    def counted(self):
+        """How many entries each host is said to hold, and how many hosts hold some."""
+        cdef uint32_t i
+        counts = {}
+        for i in range(self.table.holders.mask + 1):
+            if self.table.holders.holders[i].entries:
+                counts[self.table.holders.holders[i].digest if i else None] = (
+                    self.table.holders.holders[i].entries
+                )
+        return counts, self.table.holders.count

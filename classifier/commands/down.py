@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from classifier.commands.directories import add_directories
-from classifier.errors import HostError
+from classifier.errors import HostError, ServiceError
 from classifier.host import reading, steps
 from classifier.host.diff import diff
 from classifier.host.iptables.programs import IPTABLES, Variant, installed_variant
 from classifier.host.plan import NOTHING
 from classifier.queue.capabilities import require_net_admin
+from classifier.service.control.client import ask
 
 HELP = "remove everything of ours from the host, whichever run left it"
 
@@ -26,6 +29,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     require_net_admin()
+    # A service that runs would put right what is removed here.
+    released = _release(options.runtime_dir)
     snapshot = reading.read(_variant())
     needed = diff(snapshot, NOTHING)
     if not needed:
@@ -34,8 +39,16 @@ def run(options: argparse.Namespace) -> int:
     steps.run_all(needed, done=_tell)
     for queue in snapshot.queues:
         if queue.number in snapshot.firewall.queued_to:
-            print(f"still running, with nothing left to classify: {queue.owner}", file=sys.stderr)
+            what = "with nothing left to classify" if released else "and puts the rules back"
+            print(f"still running, {what}: {queue.owner}", file=sys.stderr)
     return 0
+
+
+def _release(runtime_dir: Path) -> bool:
+    with contextlib.suppress(ServiceError):
+        ask(runtime_dir, "POST", "/release")
+        return True
+    return False
 
 
 def _variant() -> Variant:

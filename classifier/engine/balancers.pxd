@@ -30,6 +30,7 @@ cdef struct Balancer:
     uint32_t count        # uplinks
     uint8_t* uplinks      # ids, in the configuration's order
     int64_t* weights
+    uint64_t* salts       # hash: of the uplinks' names
     Choice choices[2]     # by family; nth: the first serves both while `shared`
     bint shared
     uint64_t mask4        # of remote and local address, as `address_pair` has them
@@ -37,8 +38,12 @@ cdef struct Balancer:
     uint64_t timeout      # milliseconds
     Table sticky
 
+cdef struct StickyKey:
+    uint64_t digest       # of the addresses that the balancer looks at
+    uint64_t host         # digest of the local address: of who is to hold the entry
+
 cdef int compile_balancer(
-    Balancer* balancer, object policy_balancer, dict ids, Target fallback
+    Balancer* balancer, object policy_balancer, dict ids, Target fallback, const HashKey* key
 ) except -1
 cdef void destroy_balancer(Balancer* balancer) noexcept nogil
 
@@ -46,24 +51,24 @@ cdef void destroy_balancer(Balancer* balancer) noexcept nogil
 # uplinks are the same as before go on.
 cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nogil
 
-# The digest by which a balancer knows what a flow's sticky entry goes by.
-cdef uint64_t sticky_key(
+# What a flow's sticky entry of a balancer goes by; hash goes by the same digest.
+cdef StickyKey sticky_key(
     const Balancer* balancer, const HashKey* key, const Packet* packet
 ) noexcept nogil
 
 # The uplink remembered for a key, which is thereby remembered longer, or 0; then `slot` is set for
 # `remember`. One that is remembered but cannot take the flow is forgotten.
 cdef uint8_t remembered(
-    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** slot
+    Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now, Slot** slot
 ) noexcept nogil
 
 cdef void remember(
-    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* slot
+    Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil
 
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil
 
 # An uplink by the balancer's method, or 0 when none can take the flow.
 cdef uint8_t choose(
-    Balancer* balancer, int family, uint64_t sticky, uint64_t* random
+    Balancer* balancer, int family, const StickyKey* key, uint64_t* random
 ) noexcept nogil

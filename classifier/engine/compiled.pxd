@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from classifier.engine.balancers cimport Balancer, Target
+from classifier.engine.hashing cimport HashKey
 from classifier.engine.matching cimport Matcher
 
 cdef struct Compiled:
@@ -16,5 +17,7 @@ cdef struct Compiled:
 # Fills in what is all 0 before. `interfaces` are the numbers of those that the rules may name.
 # UsageError when the policy has what cannot be counted with; what was made is to be destroyed then
 # too.
-cdef int compile_policy(Compiled* compiled, object policy, dict interfaces) except -1
+cdef int compile_policy(
+    Compiled* compiled, object policy, dict interfaces, const HashKey* key
+) except -1
 cdef void destroy_compiled(Compiled* compiled) noexcept nogil

@@ -2,7 +2,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from classifier.engine.balancers cimport Balancer
+from classifier.engine.balancers cimport Balancer, StickyKey
 from classifier.engine.compiled cimport Compiled
 from classifier.engine.hashing cimport HashKey
 from classifier.engine.mutex cimport pthread_mutex_t
@@ -34,9 +34,9 @@ cdef struct Lookup:
     Packet packet
     int fault                  # what `parse` said
     uint64_t flow_digest       # of addresses, ports and protocol
-    bint has_rule              # `rule` and, for a balancer that needs it, `sticky_digest` are known
+    bint has_rule              # `rule` and, for a balancer that needs it, `sticky` are known
     int32_t rule
-    uint64_t sticky_digest
+    StickyKey sticky
 
 cdef struct Counts:
     uint64_t packets
@@ -72,6 +72,8 @@ cdef class Engine:
         self, const Packet* packet, uint16_t interface, int64_t uid, uint64_t now, Decision* decision
     ) noexcept nogil
 
+    # The steps of a decision: what the flow is known by, the rule that takes it, and then one of
+    # three ways to answer it, unless it is in flight.
     cdef void digest_flow(self, Lookup* lookup) noexcept nogil
     cdef void find_rule(self, Lookup* lookup, uint16_t interface, int64_t uid) noexcept nogil
     cdef void decide_packet(

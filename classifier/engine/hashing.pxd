@@ -70,6 +70,18 @@ cdef inline uint64_t mix(uint64_t z) noexcept nogil:
     return z ^ (z >> 31)
 
 
+cdef inline uint64_t fold(uint64_t a, uint64_t b) noexcept nogil:
+    # Both halves of the 128-bit product, as wyhash and others mix: cheap, and with secret factors
+    # nobody can choose addresses that collide.
+    cdef uint128_t product = <uint128_t>a * b
+    return <uint64_t>product ^ <uint64_t>(product >> 64)
+
+
+cdef inline uint64_t address_digest(const HashKey* key, const uint64_t* address) noexcept nogil:
+    # Of one address, where it need not be as strong as SipHash.
+    return fold(address[1] ^ key.k0, address[0] ^ key.k1)
+
+
 cdef inline uint64_t splitmix(uint64_t* state) noexcept nogil:
     state[0] += 0x9E3779B97F4A7C15ULL
     return mix(state[0])

@@ -1,4 +1,4 @@
-# Rules compiled for matching: classifier/intervals.py says how, this is the same in C.
+# Rules compiled for matching: intervals.py says how, this is the same in C.
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from classifier.engine.hashing cimport uint128_t

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 cdef struct WeightedUplink:
     int64_t weight
     int64_t current_weight    # nth: flows that the uplink is behind, times the sum of weights
+    uint64_t salt             # hash: of the name
     uint8_t id
 
 cdef struct Choice:

@@ -6,17 +6,25 @@
 # tables fast: four in a cache line, so that a look-up is one access to memory.
 #
 # Open addressing with linear probing; a removal shifts the entries behind it back, so there are no
-# tombstones. A slot is `digest`, `life`, and in tables that want them two words more. `life` holds
-# the millisecond from which the entry is no longer valid, and below it the user's tag. It is never
-# 0 in an entry, and 0 in an empty slot.
+# tombstones. A slot is `digest`, `life`, and in tables that want them two words more. `life` is,
+# from its highest bit down,
+#
+#     42 bits   the millisecond from which the entry is no longer valid; never 0, as in an empty slot
+#     12 bits   the number of its holder, in tables that have holders
+#      1 bit    whether it has been used again since it was inserted
+#      9 bits   a tag of the user's
 from libc.stddef cimport size_t
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from classifier.engine.hashing cimport reduce
+from classifier.engine.holders cimport Holders, set_of
 
 cdef enum:
-    TAG_BITS = 16
-    TAG_MASK = 0xFFFF
+    TAG_MASK = 0x1FF
+    USED_AGAIN = 0x200
+    HOLDER_SHIFT = 10
+    HOLDER_MASK = 0xFFF
+    EXPIRY_SHIFT = 22
     # Slots looked at by each insertion, for entries that have expired or have to go.
     SWEPT_SLOTS = 6
 
@@ -31,23 +39,32 @@ cdef struct Table:
     size_t capacity     # most entries
     size_t entries      # entries there are, expired ones included until they are swept
     size_t hand         # slot where the next sweep begins
+    Holders holders
 
 
 cdef inline uint64_t latest() noexcept nogil:
-    # The last millisecond that an entry may expire at; 1,100 years. Leaves three bits of `life`.
-    return (<uint64_t>1 << (61 - TAG_BITS)) - 1
+    # The last millisecond that an entry may expire at: 139 years, of Unix time the year 2109.
+    return (<uint64_t>1 << (64 - EXPIRY_SHIFT)) - 1
 
 
 cdef inline uint64_t expires(const Slot* entry) noexcept nogil:
-    return entry.life >> TAG_BITS
+    return entry.life >> EXPIRY_SHIFT
 
 
 cdef inline uint64_t tag(const Slot* entry) noexcept nogil:
     return entry.life & TAG_MASK
 
 
-cdef inline void set_life(Slot* entry, uint64_t when, uint64_t tag) noexcept nogil:
-    entry.life = (max(<uint64_t>1, min(when, latest())) << TAG_BITS) | tag
+cdef inline uint32_t holder(const Slot* entry) noexcept nogil:
+    return <uint32_t>(entry.life >> HOLDER_SHIFT) & HOLDER_MASK
+
+
+cdef inline void set_life(
+    Slot* entry, uint64_t when, uint32_t holder, uint64_t tag
+) noexcept nogil:
+    # USED_AGAIN may be set in the tag.
+    cdef uint64_t expiry = max(<uint64_t>1, min(when, latest()))
+    entry.life = (expiry << EXPIRY_SHIFT) | (<uint64_t>holder << HOLDER_SHIFT) | tag
 
 
 cdef inline uint64_t* value(Slot* entry) noexcept nogil:
@@ -77,6 +94,13 @@ cdef inline void prefetch(const Table* table, uint64_t digest) noexcept nogil:
     prefetch_line(slot + (<size_t>2 << table.shift))
 
 
+cdef inline void prefetch_entry(const Table* table, uint64_t digest, uint64_t host) noexcept nogil:
+    # In a table with holders.
+    prefetch(table, digest)
+    prefetch_line(set_of(&table.holders, host))
+    prefetch_line(set_of(&table.holders, host) + 4)
+
+
 # The entry of a key, expired or not; if it has none, the empty slot where look-ups for it end.
 cdef inline Slot* find(const Table* table, uint64_t digest) noexcept nogil:
     cdef size_t index = reduce(digest, table.slot_count)
@@ -87,16 +111,31 @@ cdef inline Slot* find(const Table* table, uint64_t digest) noexcept nogil:
     return entry
 
 
-# Makes an empty table for `capacity` entries; MemoryError when there is no memory for it.
+# Makes an empty table for `capacity` entries; MemoryError when there is no memory for it. Either its
+# slots have values, or its entries have holders.
 cdef int create(Table* table, size_t capacity, bint with_values) except -1
 cdef void destroy(Table* table) noexcept nogil
 
 # Makes room for one more, then an entry for a key that is not there; `slot` is what `find` gave, and
-# nothing has changed in the table since. Never fails: when the table is full, the entry that expires
-# soonest among a few goes. The caller writes the value.
+# nothing has changed in the table since. Never fails: when the table is full, one has to go. That
+# is the one that expires soonest among a few; in a table with holders see `evicted`. The caller
+# writes the value. `host` is the digest of who is to hold it.
 cdef Slot* insert(
-    Table* table, Slot* slot, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
+    Table* table, Slot* slot, uint64_t digest, uint64_t when, uint64_t tag, uint64_t host,
+    uint64_t now
 ) noexcept nogil
+
+# The new holder of an entry that `host` uses: whoever of it and the present one holds fewer.
+cdef uint32_t change_holder(Table* table, uint32_t present, uint64_t host) noexcept nogil
+
+
+cdef inline void use_again(Table* table, Slot* entry, uint64_t when, uint64_t host) noexcept nogil:
+    # In a table with holders. `when` is the time from which the entry is no longer valid.
+    cdef uint32_t number = holder(entry)
+    if table.holders.holders[number].digest != host:
+        number = change_holder(table, number, host)
+    set_life(entry, when, number, tag(entry) | USED_AGAIN)
+
 
 cdef void remove(Table* table, Slot* entry) noexcept nogil
 

@@ -6,7 +6,8 @@ flow's way:
     restore      a connection that has our mark gives it to the packet, and the packet is done
     inbound      a new flow that arrives on an uplink gets that uplink's mark
     own flows    the gateway's own new flows: classified, or kept on the uplink they leave by
-    left alone   destinations that no policy changes: local, multicast, connected networks
+    left alone   destinations that no policy changes: local, multicast, connected networks, and
+                 endpoints of tunnels
     queue        the first packet waits for a decision
     save         the packet's mark becomes the connection's
     masquerade   the address of the uplink that the flow leaves by

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_interface
 from typing import Any
 
+from classifier.host import endpoints
 from classifier.host.snapshot import Connected, DefaultRoute, KernelRoute, KernelRule, Link
 from classifier.host.state import (
     ADDRESS_FAMILIES,
@@ -20,7 +21,7 @@ from classifier.host.state import (
     RoutingRule,
 )
 
-_TO_TABLE, _UNREACHABLE = 1, 7  # FR_ACT_* in <linux/fib_rules.h>
+_TO_TABLE, _GOTO, _UNREACHABLE = 1, 2, 7  # FR_ACT_* in <linux/fib_rules.h>
 _INVERT = 2  # FIB_RULE_INVERT
 _ONLINK = 4  # RTNH_F_ONLINK in <linux/rtnetlink.h>
 _NOT_SUPPRESSED = 0xFFFFFFFF
@@ -32,7 +33,12 @@ Names = Mapping[int, str]
 """Interface index to name."""
 
 
-def link(message: Any, addresses: Mapping[int, list[str]], ipv6: bool) -> Link:
+def link(
+    message: Any,
+    addresses: Mapping[int, list[str]],
+    remotes: Mapping[int, tuple[str, ...]],
+    ipv6: bool,
+) -> Link:
     flags = message["flags"]
     return Link(
         name=message.get_attr("IFLA_IFNAME"),
@@ -42,6 +48,8 @@ def link(message: Any, addresses: Mapping[int, list[str]], ipv6: bool) -> Link:
         point_to_point=bool(flags & (_POINT_TO_POINT | _NO_ARP)),
         addresses=tuple(addresses.get(message["index"], ())),
         ipv6=ipv6,
+        kind=endpoints.kind(message),
+        endpoints=remotes.get(message["index"], ()),
     )
 
 
@@ -106,7 +114,7 @@ def _gateway(hop: Any) -> str | None:
 
 def kernel_rule(message: Any) -> KernelRule:
     mark, mask = message.get_attr("FRA_FWMARK"), message.get_attr("FRA_FWMASK")
-    source = message.get_attr("FRA_SRC")
+    source, destination = message.get_attr("FRA_SRC"), message.get_attr("FRA_DST")
     full = 32 if family(message) == 4 else 128
     if source is not None and message["src_len"] != full:
         source = f"{source}/{message['src_len']}"
@@ -117,8 +125,10 @@ def kernel_rule(message: Any) -> KernelRule:
         mark=(mark or 0, mask) if mask else None,
         inverted=bool(message["flags"] & _INVERT),
         source=source,
+        destination=destination if message["dst_len"] == full else None,
         out_interface=message.get_attr("FRA_OIFNAME"),
         specific_only=message.get_attr("FRA_SUPPRESS_PREFIXLEN") == 0,
+        goto=message.get_attr("FRA_GOTO") if message["action"] == _GOTO else None,
     )
     return KernelRule(rule, message.get_attr("FRA_PROTOCOL") or 0, _same_rule(message))
 
@@ -142,14 +152,18 @@ def new_rule(rule: RoutingRule) -> dict[str, Any]:
         "protocol": PROTOCOL,
         "flags": _INVERT if rule.inverted else 0,
     }
-    if rule.table is None:
-        request["action"] = _UNREACHABLE
-    else:
+    if rule.table is not None:
         request["table"] = rule.table
+    elif rule.goto is not None:
+        request["action"], request["goto"] = _GOTO, rule.goto
+    else:
+        request["action"] = _UNREACHABLE
     if rule.mark is not None:
         request["fwmark"], request["fwmask"] = rule.mark
     if rule.source is not None:
         request["src"], request["src_len"] = rule.source, 32 if rule.family == 4 else 128
+    if rule.destination is not None:
+        request["dst"], request["dst_len"] = rule.destination, 32 if rule.family == 4 else 128
     if rule.out_interface is not None:
         request["oifname"] = rule.out_interface
     if rule.specific_only:

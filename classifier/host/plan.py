@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
-from classifier.host import ct_helpers, routing, sysctls
+from classifier.host import ct_helpers, routing, sysctls, tunnels
 from classifier.host.firewall import PacketPath, UplinkPath
 from classifier.host.snapshot import Snapshot
 from classifier.host.state import Family, Route, RoutingRule, Sysctl
@@ -63,15 +63,17 @@ def _path(policy: Policy, snapshot: Snapshot, family: Family) -> PacketPath:
         ),
         lan=policy.gateway.lan,
         local=policy.gateway.local,
-        left_alone=tuple(_left_alone(snapshot, family)),
+        left_alone=tuple(_left_alone(policy, snapshot, family)),
         helpers=ct_helpers.assignments(policy.gateway.helpers, family),
     )
 
 
-def _left_alone(snapshot: Snapshot, family: Family) -> Iterator[str]:
+def _left_alone(policy: Policy, snapshot: Snapshot, family: Family) -> Iterator[str]:
     """Connected networks: main's specific routes come before the marks, so these flows stay where
-    they are whatever is decided; asking would only move the counters."""
+    they are whatever is decided; asking would only move the counters. And the endpoints of
+    tunnels that are uplinks."""
     networks = {c.network for c in snapshot.connected if c.network.version == family}
+    networks |= set(map(ip_network, tunnels.endpoints(policy, snapshot, family)))
     for network in sorted(networks, key=lambda n: (int(n.network_address), n.prefixlen)):
         if not (family == 6 and network.is_link_local):
             yield str(network)
@@ -159,6 +161,7 @@ def _warnings(policy: Policy, snapshot: Snapshot, families: tuple[Family, ...]) 
         for why in dict.fromkeys(reasons.values()):
             flows = " and ".join(f"IPv{family}" for family in reasons if reasons[family] == why)
             yield f"uplink {uplink.name}: {why}; it takes no {flows} flows"
+    yield from tunnels.warnings(policy, snapshot)
     for module in ct_helpers.modules(policy.gateway.helpers):
         if "_nat_" in module and snapshot.modules.get(module) == "missing":
             yield (

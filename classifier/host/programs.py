@@ -17,7 +17,7 @@ from classifier.errors import HostError
 
 TIMEOUT = 60.0
 """Seconds after which a program counts as hung. The legacy iptables may wait for a lock."""
-_SYSTEM = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def find(name: str) -> str | None:
@@ -27,7 +27,7 @@ def find(name: str) -> str | None:
     user. Relative entries of PATH are passed over: the current directory is not trusted.
     """
     entries = [entry for entry in os.get_exec_path() if Path(entry).is_absolute()]
-    return shutil.which(name, path=os.pathsep.join((*entries, *_SYSTEM)))
+    return shutil.which(name, path=os.pathsep.join((*entries, *SYSTEM_FOLDERS)))
 
 
 def run(

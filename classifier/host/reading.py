@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.host import ct_helpers, messages, modules, sysctls
+from classifier.host.endpoints import endpoints
 from classifier.host.iptables import snapshot as iptables
 from classifier.host.iptables.programs import Variant
 from classifier.host.nftables import listing
@@ -38,10 +39,11 @@ def read(variant: Variant | None = None, previous: Snapshot | None = None) -> Sn
         routes = [route for family in ADDRESS_FAMILIES for route in netlink.routes(family)]
         rules = [rule for family in ADDRESS_FAMILIES for rule in netlink.rules(family)]
     names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
+    remotes = endpoints(links)
     main = [route for route in routes if messages.is_main(route)]
     return Snapshot(
         firewall=firewall,
-        links=tuple(messages.link(m, addresses, _has_ipv6(m)) for m in links),
+        links=tuple(messages.link(m, addresses, remotes, _has_ipv6(m)) for m in links),
         defaults=tuple(d for route in main for d in messages.default_routes(route, names)),
         connected=tuple(c for route in main for c in messages.connected(route, names)),
         routes=tuple(messages.kernel_route(r, names) for r in routes if messages.concerns_us(r)),

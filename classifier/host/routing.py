@@ -7,6 +7,7 @@ none of these were there; so a foreign rule of lower precedence means what it me
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 
 from classifier.host.snapshot import DefaultRoute, Snapshot
@@ -22,6 +23,8 @@ from classifier.host.state import (
     RoutingRule,
     table_of,
 )
+from classifier.host.tunnels import endpoints as tunnel_endpoints
+from classifier.host.tunnels import has_endpoints
 from classifier.policy import Policy, Uplink
 
 
@@ -94,6 +97,21 @@ def rules(policy: Policy, snapshot: Snapshot, family: Family) -> Iterator[Routin
     # A socket bound to an interface has chosen; before the marks, because main's default uplink
     # is where unbound sockets seem to go too, so that their packets are classified alike.
     yield from by_interface
+    # What a tunnel sends carries the mark of what it wraps, or one that was saved before the
+    # tunnel was an uplink: routed on as if it had none. After sockets bound to an interface, as
+    # a tunnel can be too (`ip link add ... dev eth1`); so their rules are repeated where it ends.
+    tunnels = [uplink for uplink in uplinks if has_endpoints(uplink, snapshot)]
+    endpoints = tunnel_endpoints(policy, snapshot, family)
+    for uplink in tunnels:
+        for endpoint in endpoints:
+            yield RoutingRule(
+                family,
+                BOUND_PRIORITY,
+                None,
+                mark=(policy.mark(uplink), mask),
+                destination=endpoint,
+                goto=SOURCE_PRIORITY,
+            )
     for uplink in uplinks:
         mark = (policy.mark(uplink), mask)
         yield RoutingRule(family, MARK_PRIORITY, table_of(uplink), mark=mark)
@@ -103,6 +121,8 @@ def rules(policy: Policy, snapshot: Snapshot, family: Family) -> Iterator[Routin
     for uplink in uplinks:
         yield RoutingRule(family, GUARD_PRIORITY, None, mark=(policy.mark(uplink), mask))
     yield from by_source
+    if tunnels and endpoints:
+        yield from (replace(rule, priority=SOURCE_PRIORITY) for rule in by_interface)
 
 
 def _by_source(uplink: Uplink, snapshot: Snapshot, family: Family) -> Iterator[RoutingRule]:

@@ -39,6 +39,10 @@ class Link:
     """Of global scope, with prefix length."""
     ipv6: bool = True
     """Whether the kernel has IPv6 and it is not switched off here (sysctl disable_ipv6)."""
+    kind: str = ""
+    """As the kernel calls it, such as "gre" or "tun"; empty for hardware."""
+    endpoints: tuple[str, ...] = ()
+    """Remote addresses of the tunnel that this is, or that lies below it."""
 
     def interfaces(self, family: Family) -> tuple[IPv4Interface | IPv6Interface, ...]:
         """The addresses of one family, lowest first."""
@@ -79,7 +83,8 @@ class KernelRule:
     """The kernel's own words: it is deleted, and put back, exactly as it was."""
 
     def __str__(self) -> str:
-        words = {"to": self.message.get("dst"), "iif": self.message.get("iifname")}
+        to = None if self.rule.destination else self.message.get("dst")
+        words = {"to": to, "iif": self.message.get("iifname")}
         more = "".join(f" {word} {value}" for word, value in words.items() if value)
         protocol = f" protocol {self.protocol}" if self.protocol else ""
         return f"{self.rule.selector}{more}{protocol}"

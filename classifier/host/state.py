@@ -65,16 +65,20 @@ class RoutingRule:
     family: Family
     priority: int
     table: int | None
-    """None: answer "unreachable"."""
+    """None: answer "unreachable", unless there is a `goto`."""
     mark: tuple[int, int] | None = None
     """Value and mask."""
     inverted: bool = False
     source: str | None = None
     """One address, without a prefix length."""
+    destination: str | None = None
+    """One address, without a prefix length."""
     out_interface: str | None = None
     """Only sockets bound to this interface."""
     specific_only: bool = False
     """Take every route of the table but the default one (suppress_prefixlength 0)."""
+    goto: int | None = None
+    """Go on with the first rule of this priority."""
 
     def __str__(self) -> str:
         return f"{self.selector} protocol {PROTOCOL}"
@@ -87,14 +91,18 @@ class RoutingRule:
             words.append("not")
         if self.source:
             words.append(f"from {self.source}")
+        if self.destination:
+            words.append(f"to {self.destination}")
         if self.mark:
             words.append(f"fwmark 0x{self.mark[0]:x}/0x{self.mark[1]:x}")
         if self.out_interface:
             words.append(f"oif {self.out_interface}")
-        if self.table is None:
-            words.append("unreachable")
-        else:
+        if self.table is not None:
             words.append(f"lookup {'main' if self.table == MAIN_TABLE else self.table}")
+        elif self.goto is not None:
+            words.append(f"goto {self.goto}")
+        else:
+            words.append("unreachable")
         if self.specific_only:
             words.append("suppress_prefixlength 0")
         return " ".join(words)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from classifier.errors import LabError
 from classifier.lab.closing import Closing
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 
 _FIELD = re.compile(r"(\w+)=(\S+)")
@@ -58,7 +59,7 @@ class NewConnections(Closing):
         self._entries: list[ConntrackEntry] = []
         self._thread = threading.Thread(target=self._read, name="new-connections", daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + _TIMEOUT
+        deadline = time.monotonic() + scaled(_TIMEOUT)
         while not self._listens(namespace):
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise LabError("the program conntrack does not listen to events")
@@ -66,7 +67,7 @@ class NewConnections(Closing):
 
     def wait_for(self, count: int) -> list[ConntrackEntry]:
         """All since the start, once there are `count`, or after ten seconds without."""
-        deadline = time.monotonic() + _TIMEOUT
+        deadline = time.monotonic() + scaled(_TIMEOUT)
         while len(self._entries) < count and time.monotonic() < deadline:
             time.sleep(0.01)
         return list(self._entries)

@@ -157,7 +157,9 @@ class Demonstration:
     def _ftp(self) -> None:
         text = "FTP data leaves by the uplink of its control connection, {}"
         if (problem := ftp.missing()) is not None:
-            self.promises.append(Promise(text.format("passive and active"), None, problem))
+            self.promises.append(
+                Promise(text.format("passive and active"), None, f"skipped: {problem}")
+            )
             return
         modes = {"passive": True, "active": False}
         if self._missing_modules:

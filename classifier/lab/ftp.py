@@ -12,6 +12,7 @@ from pathlib import Path
 
 from classifier.errors import LabError
 from classifier.lab import python
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 
 FTP_PORT = 21
@@ -45,7 +46,7 @@ class _Client(ftplib.FTP):
         try:
             send = self.sendport if self.af == socket.AF_INET else self.sendeprt
             send(*listener.getsockname()[:2])
-            listener.settimeout(_TIMEOUT)
+            listener.settimeout(scaled(_TIMEOUT))
         except BaseException:
             listener.close()
             raise
@@ -82,7 +83,7 @@ def transfer(lan: Namespace, source: str, remote: str, passive: bool) -> FtpTran
     """Fetch the file from `remote` as the LAN host `source`; a failure is told in the result."""
     control: str | None = None
     lines: list[str] = []
-    with lan.enter(), _Client(timeout=_TIMEOUT) as client:
+    with lan.enter(), _Client(timeout=scaled(_TIMEOUT)) as client:
         try:
             client.connect(remote, FTP_PORT, source_address=(source, 0))
             control = (client.getwelcome() or "").split()[-1]

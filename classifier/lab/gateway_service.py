@@ -12,6 +12,7 @@ from typing import Any
 
 from classifier.errors import LabError
 from classifier.lab import python
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 
 START_SECONDS = 30.0
@@ -62,7 +63,7 @@ class GatewayService:
         self.wait_until_ready()
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + scaled(seconds)
         while not self._answers():
             if not self.running:
                 code = self.process.returncode
@@ -101,7 +102,7 @@ class GatewayService:
         if not wait:
             return 0
         try:
-            return process.wait(STOP_SECONDS)
+            return process.wait(scaled(STOP_SECONDS))
         except subprocess.TimeoutExpired as error:
             process.kill()
             process.wait()

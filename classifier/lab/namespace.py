@@ -19,6 +19,7 @@ from typing import Any
 from classifier.errors import LabError
 from classifier.lab import programs
 from classifier.lab.closing import Closing
+from classifier.lab.limits import scaled
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
@@ -115,7 +116,7 @@ class Namespace(Closing):
         }
         with self._start(argv, {**pipes, **options}) as process:
             try:
-                output, errors = process.communicate(input, timeout)
+                output, errors = process.communicate(input, scaled(timeout))
             except subprocess.TimeoutExpired as error:
                 process.kill()
                 raise LabError(
@@ -144,12 +145,13 @@ class Namespace(Closing):
     def _start(
         self, argv: Sequence[str | os.PathLike[str]], options: dict[str, Any]
     ) -> subprocess.Popen[str]:
-        # The kernel kills the command when the thread that starts it here dies. `env` finds it.
-        prefix = ["env", f"PATH={programs.search_path()}", "setpriv", "--pdeathsig", "KILL", "--"]
-        command = [*prefix, *(os.fspath(word) for word in argv)]
+        # The kernel kills the command when the thread that starts it here dies.
+        command = ["setpriv", "--pdeathsig", "KILL", "--", *(os.fspath(word) for word in argv)]
+        environment = dict(options.get("env") or os.environ)
+        environment["PATH"] = programs.search_path(environment.get("PATH"))
         try:
             with self.enter():
-                return subprocess.Popen(command, **{"text": True, **options})
+                return subprocess.Popen(command, **{"text": True, **options, "env": environment})
         except OSError as error:
             raise LabError(f"{self.name}: cannot run {_line(argv)}: {error}") from error
 

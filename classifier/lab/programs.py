@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 
-_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+from classifier.host.programs import SYSTEM_FOLDERS, find
+
 _PACKAGES = {
     "conntrack": "conntrack",
     "ip": "iproute2",
@@ -20,15 +20,15 @@ _PACKAGES = {
 }
 
 
-def search_path() -> str:
-    """PATH, and behind it the folders for system programs that it lacks."""
-    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return os.pathsep.join([*folders, *(f for f in _SYSTEM_FOLDERS if f not in folders)])
+def search_path(path: str | None = None) -> str:
+    """`path`, by default PATH, and behind it the folders for system programs that it lacks."""
+    folders = (path or os.environ.get("PATH", os.defpath)).split(os.pathsep)
+    return os.pathsep.join([*folders, *(f for f in SYSTEM_FOLDERS if f not in folders)])
 
 
 def missing(name: str) -> str | None:
     """Why the program cannot be used, with the Debian package that has it; None when it can."""
-    if shutil.which(name, path=search_path()) is not None:
+    if find(name) is not None:
         return None
     package = f" (Debian package: {_PACKAGES[name]})" if name in _PACKAGES else ""
     return f"{name}: not found in PATH or /usr/sbin{package}"

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
-from classifier.config.names import (
-    IPV6_EXTENSION_HEADERS,
-    IPV6_FRAGMENT,
-    PORT_PROTOCOLS,
-    PROTOCOL_NAMES,
-)
 from classifier.errors import LabError
+from classifier.lab.flow_keys import five_tuple, flow_key
 from classifier.lab.flows import FiveTuple
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 from classifier.lab.ring import Ring
 
 _INTERVAL = 0.05
-_ICMP, _ICMP6, _IGMP = (PROTOCOL_NAMES[name] for name in ("icmp", "icmpv6", "igmp"))
-_SKIPPED = IPV6_EXTENSION_HEADERS - {IPV6_FRAGMENT, PROTOCOL_NAMES["ah"]}
-"""Headers that tell their length in units of 8 bytes."""
+_CLOSING = ("04", "05", "08", "09", "0B")
+"""FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK and CLOSING of <net/tcp_states.h>."""
 
 
 class Tap:
@@ -37,6 +32,7 @@ class Tap:
     """
 
     def __init__(self, isps: Mapping[str, Namespace], interface: str) -> None:
+        self._isps = tuple(isps.values())
         self._rings = {name: Ring(namespace, interface) for name, namespace in isps.items()}
         self._lost = 0
         self._lock = threading.Lock()
@@ -52,7 +48,7 @@ class Tap:
         with self._drained():
             for name, counts in self._counts.items():
                 for key, count in counts.items():
-                    found.setdefault(_five_tuple(key), {})[name] = count
+                    found.setdefault(five_tuple(key), {})[name] = count
         return found
 
     def uplinks(self, flows: Iterable[FiveTuple]) -> dict[FiveTuple, frozenset[str]]:
@@ -76,12 +72,12 @@ class Tap:
                 for name, first in self._first.items()
                 for key, when in first.items()
             )
-        return [(_five_tuple(key), name) for _, key, name in arrivals]
+        return [(five_tuple(key), name) for _, key, name in arrivals]
 
     def count(self, packet: bytes) -> int:
         """How many packets have arrived of the flow, in its direction, that `packet` (from the IP
         header on) belongs to; for gateways that leave addresses as they are."""
-        key = _key(packet)
+        key = flow_key(packet)
         with self._drained():
             return 0 if key is None else sum(counts[key] for counts in self._counts.values())
 
@@ -104,7 +100,7 @@ class Tap:
         self, holds: Callable[[Tap], bool], seconds: float = 10.0, what: str = "the packets"
     ) -> None:
         """Wait until `holds(tap)`; LabError when it does not within `seconds`."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + scaled(seconds)
         pause = 0.0002
         while not holds(self):
             if time.monotonic() > deadline:
@@ -118,11 +114,17 @@ class Tap:
         self.wait(lambda tap: tap.packets().total() >= count, seconds, f"{count} packets")
 
     def wait_until_quiet(self, quiet: float = 0.05, seconds: float = 10.0) -> None:
-        """Wait until nothing has arrived for `quiet` seconds: the last packets of connections
-        that are being closed come after their answers."""
-        deadline = time.monotonic() + seconds
+        """Wait until connections that were ended are, and nothing has come for `quiet` seconds.
+
+        The last packets of a connection come after its answer, and on a busy machine so late that
+        a silence alone does not tell the end.
+        """
+        deadline = time.monotonic() + scaled(seconds)
         before = -1
-        while (now := self.packets().total()) != before and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            now = self.packets().total()
+            if now == before and not any(map(_is_closing_connections, self._isps)):
+                return
             before = now
             time.sleep(quiet)
 
@@ -158,12 +160,21 @@ class Tap:
         for name, ring in self._rings.items():
             counts, first = self._counts[name], self._first[name]
             for when, packet in ring.packets():
-                key = _key(packet)
+                key = flow_key(packet)
                 if key is not None:
                     counts[key] += 1
                     if key not in first:
                         first[key] = when
             self._lost += ring.lost()
+
+
+def _is_closing_connections(namespace: Namespace) -> bool:
+    """Whether one side of a TCP connection has closed it and packets for that are still to come."""
+    with namespace.enter():
+        tables = [Path(f"/proc/thread-self/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    # Columns: number, local and remote address, state (in hexadecimal).
+    lines = (line.split() for table in tables for line in table.splitlines()[1:])
+    return any(columns[3] in _CLOSING for columns in lines)
 
 
 def _uplinks_after_nat(
@@ -173,53 +184,3 @@ def _uplinks_after_nat(
     for flow, uplinks in flows.items():
         seen[flow.after_nat].update(uplinks)
     return seen
-
-
-def _key(packet: bytes) -> bytes | None:
-    """IP version, protocol, ports and addresses as one string; None for what is not counted."""
-    if len(packet) < 20:
-        return None
-    version = packet[0] >> 4
-    if version == 4:
-        protocol = packet[9]
-        if protocol == _IGMP or packet[16] & 0xF0 == 0xE0:
-            return None
-        later = (packet[6] & 0x1F) | packet[7]
-        ports = b"" if later else _ports(packet, protocol, (packet[0] & 0x0F) * 4)
-        addresses = packet[12:20]
-    elif version == 6 and len(packet) >= 40:
-        protocol, at = packet[6], 40
-        while protocol in _SKIPPED and at + 8 <= len(packet):
-            protocol, at = packet[at], at + 8 * (packet[at + 1] + 1)
-        if packet[24] == 0xFF or (protocol == _ICMP6 and 130 <= _byte(packet, at) <= 137):
-            return None
-        ports = _ports(packet, protocol, at)
-        addresses = packet[8:40]
-    else:
-        return None
-    return bytes((version, protocol)) + (ports or b"\0\0\0\0") + addresses
-
-
-def _ports(packet: bytes, protocol: int, at: int) -> bytes:
-    if protocol in PORT_PROTOCOLS:
-        return packet[at : at + 4]
-    if protocol in (_ICMP, _ICMP6) and _byte(packet, at) in (0, 8, 128, 129):
-        return packet[at + 4 : at + 6] + b"\0\0"
-    return b""
-
-
-def _byte(packet: bytes, at: int) -> int:
-    return packet[at] if at < len(packet) else -1
-
-
-def _five_tuple(key: bytes) -> FiveTuple:
-    family = socket.AF_INET if key[0] == 4 else socket.AF_INET6
-    addresses = key[6:]
-    half = len(addresses) // 2
-    return FiveTuple(
-        key[1],
-        socket.inet_ntop(family, addresses[:half]),
-        int.from_bytes(key[2:4], "big"),
-        socket.inet_ntop(family, addresses[half:]),
-        int.from_bytes(key[4:6], "big"),
-    )

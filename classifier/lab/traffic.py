@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import os
 import resource
 import select
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from classifier.errors import LabError
 from classifier.lab.closing import Closing
 from classifier.lab.flows import TCP, UDP, FiveTuple
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 from classifier.lab.servers import QUESTION
 
@@ -20,6 +24,19 @@ ANSWER_SECONDS = 5.0
 """Seconds that a flow waits for its answer."""
 _SPARE_FILES = 128
 _CHUNK = 1 << 16
+_libc = ctypes.CDLL(None)
+
+
+@contextmanager
+def one_cpu() -> Iterator[None]:
+    """Keep the calling thread on one processor: the kernel keeps the order of packets that are
+    sent there, and may swap those of two."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {_libc.sched_getcpu()})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def exchange(
@@ -39,13 +56,13 @@ def exchange(
     waiting: dict[int, tuple[socket.socket, FiveTuple, float]] = {}
     remaining = iter(flows)
     flow = next(remaining, None)
-    with namespace.enter(), select.epoll() as epoll:
+    with namespace.enter(), one_cpu(), select.epoll() as epoll:
         try:
             while flow is not None or waiting:
                 while flow is not None and len(waiting) < at_once:
                     sock = _started(flow)
                     if sock is not None:
-                        waiting[sock.fileno()] = (sock, flow, time.monotonic() + timeout)
+                        waiting[sock.fileno()] = (sock, flow, time.monotonic() + scaled(timeout))
                         epoll.register(sock, select.EPOLLIN)
                     _read_answers(epoll, waiting, answers, 0)
                     flow = next(remaining, None)
@@ -63,7 +80,7 @@ def send(
 ) -> None:
     """Send `packets` UDP packets of `size` bytes for each flow, back to back; nothing answers."""
     payload = b"." * size
-    with namespace.enter():
+    with namespace.enter(), one_cpu():
         for flow in flows:
             with _client(flow) as sock:
                 sock.connect((flow.dst, flow.dport))
@@ -99,7 +116,7 @@ class Connection(Closing):
         self.flow = flow
         with namespace.enter():
             self._socket = _client(flow)
-        self._socket.settimeout(timeout)
+        self._socket.settimeout(scaled(timeout))
         try:
             self._socket.connect((flow.dst, flow.dport))
             self.uplink = _name(self._socket.recv(256))

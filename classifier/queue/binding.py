@@ -13,7 +13,7 @@ from classifier.queue.owner import why_refused
 from classifier.queue.packet_queue import QueueSettings
 
 COPY_RANGE = 128
-"""Bytes copied of a packet: `HEADER_BYTES` of classifier/wire.pxd."""
+"""Bytes copied of a packet: `HEADER_BYTES` of classifier/engine/wire.pxd."""
 RECEIVE_BUFFER = 64 << 20
 """Bytes of socket buffer asked for. A bound, not an allocation; 8192 packets are charged 7 MB."""
 
@@ -35,11 +35,9 @@ FAIL_OPEN, GSO, UID_GID = 1, 4, 8
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A bound queue's socket, and what the kernel granted of what was asked."""
+    """A bound queue's socket, and what the kernel granted of its buffer."""
 
     socket: socket.socket
-    number: int
-    flags: int
     receive_buffer: int
     """As the kernel accounts it, in bytes."""
 
@@ -59,7 +57,7 @@ def bind(number: int, settings: QueueSettings) -> Binding:
         except OSError as error:
             raise QueueError(f"cannot bind queue {number}: {error}") from error
         if code == 0:
-            return Binding(opened, number, flags, buffer)
+            return Binding(opened, buffer)
         opened.close()
         if code != errno.EOPNOTSUPP:
             raise QueueError(f"cannot bind queue {number}: {_reason(number, code)}")

@@ -132,7 +132,7 @@ class LibraryQueue:
         self._interfaces = dict(interfaces)
 
     def counters(self) -> QueueCounters:
-        """Errors and overruns are not told by the library: always 0."""
+        """Late verdicts, errors and overruns are not told by the library: always 0."""
         return self._counters
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,12 +29,28 @@ class QueueCounters:
     """Rounds of reading, deciding and answering; `packets / batches` is the mean batch."""
     malformed: int = 0
     """Netlink messages that could not be read to their end."""
+    late_verdicts: int = 0
+    """Verdicts for packets that were gone already, as the kernel reported (ENOENT)."""
     errors: int = 0
-    """Errors the kernel reported, mostly verdicts for packets that were gone already (ENOENT)."""
+    """Other errors that the kernel reported."""
     overruns: int = 0
     """Times the kernel told that the socket buffer was full."""
     last_errno: int = 0
     """Number of the last error of any kind, 0 for none."""
+
+    @classmethod
+    def total(cls, queues: Iterable[QueueCounters]) -> QueueCounters:
+        """The sums over several queues; the last error is that of the last queue that has one."""
+        several = tuple(queues)
+        return cls(
+            packets=sum(one.packets for one in several),
+            batches=sum(one.batches for one in several),
+            malformed=sum(one.malformed for one in several),
+            late_verdicts=sum(one.late_verdicts for one in several),
+            errors=sum(one.errors for one in several),
+            overruns=sum(one.overruns for one in several),
+            last_errno=next((one.last_errno for one in reversed(several) if one.last_errno), 0),
+        )
 
 
 class PacketQueue(Protocol):
@@ -59,4 +75,5 @@ class PacketQueue(Protocol):
     def set_interfaces(self, interfaces: Mapping[int, int]) -> None:
         """Map interface indexes to the engine's interface numbers; others become 0."""
 
-    def counters(self) -> QueueCounters: ...
+    def counters(self) -> QueueCounters:
+        """What has been counted so far. Costs some microseconds and waits for nobody."""

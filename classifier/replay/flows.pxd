@@ -11,6 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
+from classifier.engine.hashing cimport fold
 from classifier.engine.wire cimport Packet
 from classifier.replay.states cimport Flow, FlowExtra
 from classifier.replay.tuples cimport Tuple
@@ -18,15 +19,8 @@ from classifier.replay.tuples cimport Tuple
 cdef extern from *:
     """
     #include <stdlib.h>
-    /* Half of the folded 128-bit product: cheap, and with secret factors nobody can choose addresses
-       that collide (the table also only lives as long as one replay). */
-    static inline uint64_t nfqc_fold(uint64_t a, uint64_t b) {
-        unsigned __int128 p = (unsigned __int128)a * b;
-        return (uint64_t)p ^ (uint64_t)(p >> 64);
-    }
     #define nfqc_fetch(at) __builtin_prefetch((at), 1, 3)
     """
-    uint64_t fold "nfqc_fold"(uint64_t a, uint64_t b) noexcept nogil
     void fetch "nfqc_fetch"(const void* at) noexcept nogil
     void* aligned_alloc(size_t alignment, size_t size) noexcept nogil
 

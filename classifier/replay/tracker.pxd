@@ -11,6 +11,16 @@ from classifier.replay.networks cimport Network
 from classifier.replay.reader cimport CaptureReader
 from classifier.replay.tuples cimport Tuple
 
+cdef struct Arrival:
+    # A packet, or what fragments have been put together to.
+    const Packet* packet
+    const Tuple* tuple
+    const uint8_t* data     # from the IP header on
+    uint32_t size           # bytes at data
+    uint32_t packets        # fragments, or 1
+    uint64_t bytes          # IP lengths of these
+    int64_t time            # nanoseconds since 1970
+
 cdef class Tracker:
     cdef Engine engine
     cdef readonly FlowLog log
@@ -31,13 +41,7 @@ cdef class Tracker:
     cdef void _set_clock(self, int64_t time) noexcept nogil
     cdef void _fragment(self, const Packet* packet, const Frame* frame) noexcept nogil
     cdef void _icmp_error(self, const Packet* packet, const Frame* frame) noexcept nogil
-    cdef void _track(
-        self, const Packet* packet, const Tuple* tuple, const uint8_t* data, uint32_t size,
-        int64_t time, uint32_t packets, uint64_t bytes
-    ) noexcept nogil
-    cdef void _start(
-        self, const Packet* packet, const Tuple* tuple, const uint8_t* data, uint32_t size,
-        int64_t time, uint32_t packets, uint64_t bytes
-    ) noexcept nogil
+    cdef void _track(self, const Arrival* arrival) noexcept nogil
+    cdef void _start(self, const Arrival* arrival) noexcept nogil
     cdef void _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil
     cdef void _end(self, uint32_t number) noexcept nogil

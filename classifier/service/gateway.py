@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 PACE = Pace(period=5.0)
 """The host is also looked at without any event, since some changes cause none."""
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
+_RELEASED = "nothing is classified: the rules were removed by `down`; restart the service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Service:
         self._reconciling: FoldedJob[None] | None = None
         self._usable: Mapping[str, frozenset[Family]] = {}
         self._warnings: tuple[str, ...] = ()
+        self._released = False
 
     async def run(self, signals: Signals) -> None:
         """Serve until a stop is requested, then leave the host as it was found.
@@ -125,10 +127,15 @@ class Service:
 
         self._queues.start(on_failure=stop)
         undo.callback(self._queues.stop)
-        routes = [Route("GET", "/status", self._status)]
+        routes = [
+            Route("GET", "/status", self._status),
+            Route("POST", "/release", self._release),
+        ]
         control = ControlServer(self._settings.runtime_dir, routes, policy.gateway.control_group)
         await control.start()
         undo.push_async_callback(control.close)
+        for warning in self._queues.warnings():
+            log.warning("%s", warning)
         # Last, because all before it is undone by closing, and this undoes itself if it fails.
         await self._in_host_thread(lambda: self._reconciler.apply(first))
 
@@ -182,12 +189,20 @@ class Service:
         last = f"-{numbers[-1]}" if len(numbers) > 1 else ""
         return f"{', '.join(uplinks)}; queue {numbers[0]}{last}"
 
+    async def _release(self, request: Request) -> dict[str, Any]:
+        """Let go of the host, for `down`: what it removes must not be put right."""
+        if self._reconciling is not None:
+            await self._reconciling.close()
+        self._released = True
+        log.warning("%s", _RELEASED)
+        return {}
+
     async def _status(self, request: Request) -> dict[str, Any]:
         return await asyncio.to_thread(self._figures)
 
     def _figures(self) -> dict[str, Any]:
         passed = unclassified()
-        gone = () if passed is not None else (_RULES_GONE,)
+        gone = () if passed is not None else (_RELEASED if self._released else _RULES_GONE,)
         return status.render(
             status.Figures(
                 policy=self._policy,

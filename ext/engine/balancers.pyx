@@ -2,10 +2,10 @@
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from classifier.engine.hashing cimport address_pair, siphash
+from classifier.engine.hashing cimport address_digest, address_pair, siphash
 from classifier.engine.methods cimport WeightedUplink, begin_turns, drawn, next_turn, rendezvous
 from classifier.engine.tables cimport (
-    Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, set_life, tag,
+    Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, tag, use_again,
 )
 
 from classifier.errors import UsageError
@@ -24,7 +24,7 @@ cdef dict METHODS = {"nth": NTH, "weighted": WEIGHTED, "hash": HASH}
 
 
 cdef int compile_balancer(
-    Balancer* balancer, object policy_balancer, dict ids, Target fallback
+    Balancer* balancer, object policy_balancer, dict ids, Target fallback, const HashKey* key
 ) except -1:
     cdef uint32_t i
     cdef int family
@@ -34,13 +34,14 @@ cdef int compile_balancer(
     balancer.count = <uint32_t>len(policy_balancer.members)
     balancer.uplinks = <uint8_t*>calloc(balancer.count + 1, sizeof(uint8_t))
     balancer.weights = <int64_t*>calloc(balancer.count + 1, sizeof(int64_t))
+    balancer.salts = <uint64_t*>calloc(balancer.count + 1, sizeof(uint64_t))
     for family in range(2):
         balancer.choices[family].uplinks = <WeightedUplink*>calloc(
             balancer.count + 1, sizeof(WeightedUplink)
         )
         if balancer.choices[family].uplinks == NULL:
             raise MemoryError("no memory for a balancer")
-    if balancer.uplinks == NULL or balancer.weights == NULL:
+    if balancer.uplinks == NULL or balancer.weights == NULL or balancer.salts == NULL:
         raise MemoryError("no memory for a balancer")
     for i, share in enumerate(policy_balancer.members):
         if not 1 <= share.weight <= LARGEST_WEIGHT:
@@ -50,6 +51,7 @@ cdef int compile_balancer(
             )
         balancer.uplinks[i] = ids[share.uplink]
         balancer.weights[i] = share.weight
+        balancer.salts[i] = name_digest(key, share.uplink)
     # Without `sticky`, hash goes by the remote address.
     sticky = policy_balancer.sticky or Sticky()
     compile_masks(balancer, sticky)
@@ -59,6 +61,22 @@ cdef int compile_balancer(
         balancer.timeout = min(max(round(sticky.timeout * 1000), 1), latest())
         create(&balancer.sticky, sticky.size, False)
     return 0
+
+
+cdef uint64_t name_digest(const HashKey* key, str name) except? 0:
+    # Of the name alone, not of the id or the place in the file, which differ between gateways. Padded
+    # with zeros to whole words.
+    cdef bytes encoded = name.encode()
+    cdef size_t count = (len(encoded) + 7) // 8, i
+    cdef uint64_t* words = <uint64_t*>calloc(count + 1, sizeof(uint64_t))
+    if words == NULL:
+        raise MemoryError("no memory for a balancer")
+    for i in range(count):
+        words[i] = int.from_bytes(encoded[8 * i : 8 * i + 8], "little")
+    try:
+        return siphash(key, words, count)
+    finally:
+        free(words)
 
 
 cdef int compile_masks(Balancer* balancer, object sticky) except -1:
@@ -77,6 +95,7 @@ cdef int compile_masks(Balancer* balancer, object sticky) except -1:
 cdef void destroy_balancer(Balancer* balancer) noexcept nogil:
     free(balancer.uplinks)
     free(balancer.weights)
+    free(balancer.salts)
     free(balancer.choices[0].uplinks)
     free(balancer.choices[1].uplinks)
     destroy(&balancer.sticky)
@@ -103,6 +122,7 @@ cdef void fill(const Balancer* balancer, Choice* choice, const uint8_t* usable) 
         if usable[balancer.uplinks[i]]:
             choice.uplinks[choice.count].id = balancer.uplinks[i]
             choice.uplinks[choice.count].weight = balancer.weights[i]
+            choice.uplinks[choice.count].salt = balancer.salts[i]
             choice.count += 1
             choice.total += balancer.weights[i]
     if balancer.method == NTH:
@@ -140,24 +160,28 @@ cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nog
     balancer.shared = share
 
 
-cdef uint64_t sticky_key(
+cdef StickyKey sticky_key(
     const Balancer* balancer, const HashKey* key, const Packet* packet
 ) noexcept nogil:
     cdef uint64_t words[4]
+    cdef StickyKey result
+    result.host = address_digest(key, packet.src)
     if packet.family == 4:
         words[0] = address_pair(packet.dst, packet.src) & balancer.mask4
-        return siphash(key, words, 1)
+        result.digest = siphash(key, words, 1)
+        return result
     words[0] = packet.dst[0] & balancer.masks6[0]
     words[1] = packet.dst[1] & balancer.masks6[1]
     words[2] = packet.src[0] & balancer.masks6[2]
     words[3] = packet.src[1] & balancer.masks6[3]
-    return siphash(key, words, 4)
+    result.digest = siphash(key, words, 4)
+    return result
 
 
 cdef uint8_t remembered(
-    Balancer* balancer, uint64_t sticky, const uint8_t* usable, uint64_t now, Slot** slot
+    Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now, Slot** slot
 ) noexcept nogil:
-    cdef Slot* entry = find(&balancer.sticky, sticky)
+    cdef Slot* entry = find(&balancer.sticky, key.digest)
     cdef uint8_t uplink
     slot[0] = entry
     if entry.life == 0:
@@ -165,18 +189,18 @@ cdef uint8_t remembered(
     uplink = <uint8_t>(tag(entry) & UPLINK_BITS)
     if expires(entry) <= now or not usable[uplink]:
         remove(&balancer.sticky, entry)
-        slot[0] = find(&balancer.sticky, sticky)
+        slot[0] = find(&balancer.sticky, key.digest)
         return 0
-    set_life(entry, now + balancer.timeout, tag(entry))
+    use_again(&balancer.sticky, entry, now + balancer.timeout, key.host)
     return uplink
 
 
 cdef void remember(
-    Balancer* balancer, uint64_t sticky, int family, uint8_t uplink, uint64_t now, Slot* slot
+    Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil:
     insert(
-        &balancer.sticky, slot, sticky, now + balancer.timeout,
-        uplink | (FAMILY_BIT if family else 0), now,
+        &balancer.sticky, slot, key.digest, now + balancer.timeout,
+        uplink | (FAMILY_BIT if family else 0), key.host, now,
     )
 
 
@@ -186,7 +210,7 @@ cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept
 
 
 cdef uint8_t choose(
-    Balancer* balancer, int family, uint64_t sticky, uint64_t* random
+    Balancer* balancer, int family, const StickyKey* key, uint64_t* random
 ) noexcept nogil:
     cdef Choice* choice = &balancer.choices[0 if balancer.shared else family]
     if choice.count == 0:
@@ -195,4 +219,4 @@ cdef uint8_t choose(
         return next_turn(choice)
     if balancer.method == WEIGHTED:
         return drawn(choice, random)
-    return rendezvous(choice, sticky)
+    return rendezvous(choice, key.digest)

@@ -11,9 +11,11 @@ from classifier.errors import UsageError
 from classifier.engine.intervals import compile_rules
 
 
-cdef int compile_policy(Compiled* compiled, object policy, dict interfaces) except -1:
+cdef int compile_policy(
+    Compiled* compiled, object policy, dict interfaces, const HashKey* key
+) except -1:
     compile_uplinks(compiled, policy)
-    compile_balancers(compiled, policy)
+    compile_balancers(compiled, policy, key)
     compile_all_rules(compiled, policy, interfaces)
     return 0
 
@@ -44,7 +46,7 @@ cdef int compile_uplinks(Compiled* compiled, object policy) except -1:
     return 0
 
 
-cdef int compile_balancers(Compiled* compiled, object policy) except -1:
+cdef int compile_balancers(Compiled* compiled, object policy, const HashKey* key) except -1:
     cdef Target fallback
     cdef Balancer* made
     compiled.balancers = <Balancer*>calloc(len(policy.balancers) + 1, sizeof(Balancer))
@@ -55,7 +57,7 @@ cdef int compile_balancers(Compiled* compiled, object policy) except -1:
         fallback = target(policy, balancer.fallback, False)
         made = &compiled.balancers[compiled.balancer_count]
         compiled.balancer_count += 1
-        compile_balancer(made, balancer, ids, fallback)
+        compile_balancer(made, balancer, ids, fallback, key)
         refresh(made, compiled.usable)
     return 0
 

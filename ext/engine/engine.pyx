@@ -14,7 +14,7 @@ from classifier.engine.mutex cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
 from classifier.engine.tables cimport (
-    Slot, create, destroy, expires, find, insert, latest, prefetch, remove, value,
+    Slot, create, destroy, expires, find, insert, latest, prefetch, prefetch_entry, remove, value,
 )
 from classifier.engine.wire cimport parse
 
@@ -64,7 +64,7 @@ cdef class Engine:
         create(&self.in_flight, in_flight, True)
         named = {*policy.gateway.lan, *(name for r in policy.rules for name in r.in_interfaces)}
         self.interfaces = {name: number for number, name in enumerate(sorted(named), 1)}
-        compile_policy(&self.compiled, policy, self.interfaces)
+        compile_policy(&self.compiled, policy, self.interfaces, &self.hash_key)
         names = {uplink.id: uplink.name for uplink in policy.uplinks}
         self.names = tuple([names.get(id) for id in range(256)])
         self.rule_flows = <uint64_t*>calloc(self.compiled.rule_count + 1, sizeof(uint64_t))
@@ -265,9 +265,9 @@ cdef class Engine:
         if lookup.rule >= 0 and target.kind == TO_BALANCER:
             balancer = &self.compiled.balancers[target.index]
             if balancer.remembers or balancer.method == HASH:
-                lookup.sticky_digest = sticky_key(balancer, &self.hash_key, &lookup.packet)
+                lookup.sticky = sticky_key(balancer, &self.hash_key, &lookup.packet)
             if balancer.remembers:
-                prefetch(&balancer.sticky, lookup.sticky_digest)
+                prefetch_entry(&balancer.sticky, lookup.sticky.digest, lookup.sticky.host)
 
     cdef void decide_packet(
         self, Lookup* lookup, uint16_t interface, int64_t uid, Decision* decision
@@ -291,7 +291,7 @@ cdef class Engine:
             self.rule_flows[lookup.rule] += 1
         self.use_target(lookup, decision)
         slot = insert(
-            &self.in_flight, slot, lookup.flow_digest, self.now + FLIGHT_TIME, 0, self.now
+            &self.in_flight, slot, lookup.flow_digest, self.now + FLIGHT_TIME, 0, 0, self.now
         )
         value(slot)[0] = (
             (<uint64_t><uint32_t>decision.rule << 16)
@@ -362,15 +362,15 @@ cdef class Engine:
         cdef Slot* slot = NULL
         cdef uint8_t uplink
         if not lookup.has_rule and (balancer.remembers or balancer.method == HASH):
-            lookup.sticky_digest = sticky_key(balancer, &self.hash_key, &lookup.packet)
+            lookup.sticky = sticky_key(balancer, &self.hash_key, &lookup.packet)
         if balancer.remembers:
-            uplink = remembered(balancer, lookup.sticky_digest, usable, self.now, &slot)
+            uplink = remembered(balancer, &lookup.sticky, usable, self.now, &slot)
             if uplink:
                 reason[0] = STICKY
                 return uplink
-        uplink = choose(balancer, family, lookup.sticky_digest, &self.random)
+        uplink = choose(balancer, family, &lookup.sticky, &self.random)
         if uplink and balancer.remembers:
-            remember(balancer, lookup.sticky_digest, family, uplink, self.now, slot)
+            remember(balancer, &lookup.sticky, family, uplink, self.now, slot)
         reason[0] = BY_NTH + balancer.method
         return uplink
 

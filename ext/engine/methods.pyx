@@ -116,15 +116,14 @@ cdef uint8_t drawn(const Choice* choice, uint64_t* random) noexcept nogil:
 
 cdef uint8_t rendezvous(const Choice* choice, uint64_t digest) noexcept nogil:
     # Weighted rendezvous: Schindelhauer & Schomaker, "Weighted distributed hash tables", 2005. Each
-    # uplink scores by a hash of key and uplink alone, so that one that goes moves no other's flows.
-    cdef uint8_t best = 0, uplink
+    # uplink scores by a hash of key and name alone, so that one that goes moves no other's flows.
+    cdef uint8_t best = 0
     cdef double highest = -1, u, score
     cdef uint32_t i
     for i in range(choice.count):
-        uplink = choice.uplinks[i].id
-        u = (<double>(mix(digest + uplink * 0x9E3779B97F4A7C15ULL) >> 12) + 0.5) / 4503599627370496.0
+        u = (<double>(mix(digest + choice.uplinks[i].salt) >> 12) + 0.5) / 4503599627370496.0
         score = -<double>choice.uplinks[i].weight / log(u)
         if score > highest:
             highest = score
-            best = uplink
+            best = choice.uplinks[i].id
     return best

@@ -1,6 +1,10 @@
-"""Bounded hash tables with expiry; classifier/tables.pxd says how they are laid out."""
+"""Bounded hash tables with expiry; tables.pxd says how they are laid out."""
 from libc.stdlib cimport free
 from libc.string cimport memset
+
+from classifier.engine.holders cimport (
+    create_holders, destroy_holders, hold, holder_of, holds_much, let_go,
+)
 
 cdef extern from "<stdlib.h>" nogil:
     int posix_memalign(void** memory, size_t alignment, size_t size) noexcept
@@ -18,6 +22,16 @@ cdef enum:
     # Entries that one insertion removes at most: more than it adds, so that the table shrinks when
     # much has expired, and few, so that no insertion takes long.
     MOST_REMOVED = 3
+    # Windows of slots that are searched for an entry used once before one used again has to go.
+    MOST_WINDOWS = 16
+
+cdef extern from *:
+    """
+    /* Least ranks of what `evicted` sees in windows without a better choice. */
+    static const uint64_t nfqc_none_used_once = (uint64_t)1 << 62, nfqc_all_spared = (uint64_t)1 << 63;
+    """
+    const uint64_t NONE_USED_ONCE "nfqc_none_used_once"
+    const uint64_t ALL_SPARED "nfqc_all_spared"
 
 
 cdef int create(Table* table, size_t capacity, bint with_values) except -1:
@@ -37,11 +51,14 @@ cdef int create(Table* table, size_t capacity, bint with_values) except -1:
     # Writing it all takes the memory from the kernel now. Taken page by page while flows come, it
     # doubles the time of a decision until every page has been used once.
     memset(table.slots, 0, size)
+    if not with_values:
+        create_holders(&table.holders, capacity)
     return 0
 
 
 cdef void destroy(Table* table) noexcept nogil:
     free(table.slots)
+    destroy_holders(&table.holders)
     memset(table, 0, sizeof(Table))
 
 
@@ -68,6 +85,8 @@ cdef inline size_t empty(Table* table, Slot* entry) noexcept nogil:
     cdef size_t index = hole
     cdef Slot* moved
     table.entries -= 1
+    if table.holders.holders != NULL:
+        let_go(&table.holders, holder(entry))
     while True:
         index = after(table, index)
         moved = slot_at(table, index)
@@ -85,8 +104,8 @@ cdef void remove(Table* table, Slot* entry) noexcept nogil:
 
 
 cdef inline uint64_t rank(const Slot* slot, uint64_t position) noexcept nogil:
-    # Orders by life, then position; an empty slot's life, 0, becomes the largest number.
-    return ((slot.life - 1) << 3) | position
+    # Orders by expiry, then position; that of an empty slot, 0, becomes the largest number.
+    return ((expires(slot) - 1) << 3) | position
 
 
 cdef inline Slot* soonest(const Table* table) noexcept nogil:
@@ -121,15 +140,57 @@ cdef inline size_t make_room(
         entry = soonest(table)
     else:
         return slot
-    while table.entries >= table.capacity:
-        if entry.life:
-            slot = nearer(table, home, slot, empty(table, entry))
-            break
-        table.hand = next_window(table)
-        entry = soonest(table)
+    if table.entries >= table.capacity:
+        entry = evicted(table, now) if table.holders.holders != NULL else next_entry(table)
+        slot = nearer(table, home, slot, empty(table, entry))
     table.hand = next_window(table)
     prefetch_line(slot_at(table, table.hand))
     return slot
+
+
+cdef inline Slot* next_entry(Table* table) noexcept nogil:
+    # The one that expires soonest in the next window that is not empty.
+    cdef Slot* entry = soonest(table)
+    while entry.life == 0:
+        table.hand = next_window(table)
+        entry = soonest(table)
+    return entry
+
+
+cdef inline uint64_t eviction_rank(const Table* table, size_t position) noexcept nogil:
+    # As `rank`, and behind all others those of hosts that do not hold much, before them those used
+    # again. Branches would cost more here than all the rest, as in `soonest`.
+    cdef const Slot* slot = slot_at(table, table.hand + position)
+    cdef bint spared = not holds_much(&table.holders, holder(slot), table.capacity)
+    return (
+        rank(slot, position)
+        | (<uint64_t>((slot.life & USED_AGAIN) != 0) << 62) | (<uint64_t>spared << 63)
+    )
+
+
+cdef inline Slot* evicted(Table* table, uint64_t now) noexcept nogil:
+    # Which entry of a full table with holders has to go: one of a host that holds much, and one used
+    # once rather than one used again, which goes only where MOST_WINDOWS have none used once. An
+    # expired one ends the search. Some host always holds much, so there is an end.
+    cdef uint64_t low, middle, high, lowest = ALL_SPARED
+    cdef Slot* best = NULL
+    cdef Slot* entry
+    cdef int window = 0
+    while True:
+        low = min(eviction_rank(table, 0), eviction_rank(table, 1))
+        middle = min(eviction_rank(table, 2), eviction_rank(table, 3))
+        high = min(eviction_rank(table, 4), eviction_rank(table, 5))
+        low = min(min(low, middle), high)
+        if low < lowest:
+            lowest = low
+            best = slot_at(table, table.hand + (low & 7))
+        window += 1
+        if lowest < NONE_USED_ONCE or (window >= MOST_WINDOWS and lowest < ALL_SPARED):
+            return best
+        table.hand = next_window(table)
+        entry = soonest(table)
+        if entry.life and expires(entry) <= now:
+            return entry
 
 
 cdef inline size_t next_window(const Table* table) noexcept nogil:
@@ -140,14 +201,29 @@ cdef inline size_t next_window(const Table* table) noexcept nogil:
 
 
 cdef Slot* insert(
-    Table* table, Slot* slot, uint64_t digest, uint64_t when, uint64_t tag, uint64_t now
+    Table* table, Slot* slot, uint64_t digest, uint64_t when, uint64_t tag, uint64_t host,
+    uint64_t now
 ) noexcept nogil:
+    cdef uint32_t number = 0
     cdef size_t home = reduce(digest, table.slot_count)
     cdef Slot* entry = slot_at(table, make_room(table, home, index_of(table, slot), now))
     table.entries += 1
     entry.digest = digest
-    set_life(entry, when, tag)
+    if table.holders.holders != NULL:
+        number = holder_of(&table.holders, host)
+        hold(&table.holders, number)
+    set_life(entry, when, number, tag)
     return entry
+
+
+cdef uint32_t change_holder(Table* table, uint32_t present, uint64_t host) noexcept nogil:
+    cdef Holders* holders = &table.holders
+    cdef uint32_t other = holder_of(holders, host)
+    if holders.holders[other].entries >= holders.holders[present].entries:
+        return present
+    let_go(holders, present)
+    hold(holders, other)
+    return other
 
 
 cdef void remove_tagged(Table* table, uint64_t tag) noexcept nogil:

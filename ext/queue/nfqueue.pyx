@@ -11,7 +11,7 @@ from classifier.queue import binding
 from classifier.queue.packet_queue import QueueCounters
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EAGAIN, EBADF, EINTR, ENOBUFS, errno
+from libc.errno cimport EAGAIN, EBADF, EINTR, ENOBUFS, ENOENT, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -86,6 +86,7 @@ cdef struct Counts:
     uint64_t packets
     uint64_t batches
     uint64_t malformed
+    uint64_t late_verdicts
     uint64_t errors
     uint64_t overruns
     int last_errno
@@ -154,11 +155,6 @@ cdef class NativeQueue:
         pthread_mutex_destroy(&self._interfaces_lock)
         free(self._interfaces)
         free(self._buffers)
-
-    @property
-    def flags(self):
-        """The NFQA_CFG_F_* flags that the kernel took."""
-        return self._binding.flags
 
     @property
     def receive_buffer(self):
@@ -311,8 +307,11 @@ cdef class NativeQueue:
 
     cdef void _count_other(self, MessageKind kind, int error) noexcept nogil:
         if kind == KERNEL_ERROR:
-            if error != 0:
+            if error == ENOENT:
+                self._counts.late_verdicts += 1
+            elif error != 0:
                 self._counts.errors += 1
+            if error != 0:
                 self._counts.last_errno = error
         elif kind == OVERRUN:
             self._counts.overruns += 1

@@ -137,6 +137,7 @@ cdef class Tracker:
         cdef Packet[BATCH] packets
         cdef Tuple[BATCH] tuples
         cdef uint8_t[BATCH] classes
+        cdef Arrival arrival
         cdef int i, count = reader.read(frames, BATCH)
         for i in range(count):
             classes[i] = self._classify(&frames[i], &packets[i], &tuples[i])
@@ -149,10 +150,14 @@ cdef class Tracker:
         for i in range(count):
             self._set_clock(frames[i].time)
             if classes[i] == TRACKED_PACKET:
-                self._track(
-                    &packets[i], &tuples[i], frames[i].data, frames[i].size, frames[i].time, 1,
-                    packets[i].length,
-                )
+                arrival.packet = &packets[i]
+                arrival.tuple = &tuples[i]
+                arrival.data = frames[i].data
+                arrival.size = frames[i].size
+                arrival.time = frames[i].time
+                arrival.packets = 1
+                arrival.bytes = packets[i].length
+                self._track(&arrival)
             elif classes[i] == FRAGMENT_PACKET:
                 self._fragment(&packets[i], &frames[i])
             elif classes[i] == ICMP_ERROR:
@@ -220,6 +225,7 @@ cdef class Tracker:
     cdef void _fragment(self, const Packet* packet, const Frame* frame) noexcept nogil:
         cdef Datagram* whole
         cdef Tuple tuple
+        cdef Arrival arrival
         cdef Outcome outcome
         if packet.family == 4:
             outcome = self.fragments4.add(packet, frame.data, frame.size, self.now, &whole)
@@ -231,10 +237,14 @@ cdef class Tracker:
             return
         if make_tuple(&whole.packet, whole.header, whole.size, &tuple) == TRACKED_PACKET:
             hash_tuple(&self.table, &whole.packet, &tuple)
-            self._track(
-                &whole.packet, &tuple, whole.header, whole.size, frame.time, whole.fragments,
-                whole.bytes,
-            )
+            arrival.packet = &whole.packet
+            arrival.tuple = &tuple
+            arrival.data = whole.header
+            arrival.size = whole.size
+            arrival.time = frame.time
+            arrival.packets = whole.fragments
+            arrival.bytes = whole.bytes
+            self._track(&arrival)
         else:
             self.untracked += whole.fragments
 
@@ -257,67 +267,61 @@ cdef class Tracker:
             self.table.flows[number].packets += 1
             self.table.flows[number].bytes += packet.length
 
-    cdef void _track(
-        self, const Packet* packet, const Tuple* tuple, const uint8_t* data, uint32_t size,
-        int64_t time, uint32_t packets, uint64_t bytes
-    ) noexcept nogil:
+    cdef void _track(self, const Arrival* arrival) noexcept nogil:
         cdef uint32_t number
         cdef Flow* flow
         cdef FlowPacket moving
         cdef TrackResult result
-        cdef Direction direction = find(&self.table, packet, tuple, &number)
+        cdef Direction direction = find(&self.table, arrival.packet, arrival.tuple, &number)
         if direction == ABSENT:
-            self._start(packet, tuple, data, size, time, packets, bytes)
+            self._start(arrival)
             return
         flow = &self.table.flows[number]
         if flow.expires <= self.now:
             self._end(number)
-            self._start(packet, tuple, data, size, time, packets, bytes)
+            self._start(arrival)
             return
-        _set_packet(&moving, packet, data, size, direction == REPLY, self.now)
+        _set_packet(&moving, arrival, direction == REPLY, self.now)
         result = advance(flow, &self.table.extras[number], &moving)
         if result == INVALID:
-            self.untracked += packets
+            self.untracked += arrival.packets
             return
         if result == TRACKED or result == IGNORED or result == KILLED:
             if flow.packets > 0xF0000000u:
                 # One packet stays: none would mean a new flow.
                 self.table.extras[number].more_packets += flow.packets - 1
                 flow.packets = 1
-            flow.packets += packets
-            flow.bytes += bytes
+            flow.packets += arrival.packets
+            flow.bytes += arrival.bytes
             if result == KILLED:
                 self._end(number)
             return
         self._end(number)
-        self._start(packet, tuple, data, size, time, packets, bytes)
+        self._start(arrival)
 
-    cdef void _start(
-        self, const Packet* packet, const Tuple* tuple, const uint8_t* data, uint32_t size,
-        int64_t time, uint32_t packets, uint64_t bytes
-    ) noexcept nogil:
+    cdef void _start(self, const Arrival* arrival) noexcept nogil:
         cdef Flow flow
         cdef FlowExtra extra
         cdef FlowPacket moving
         cdef DecidedFlow decided
         memset(&flow, 0, sizeof(Flow))
         memset(&extra, 0, sizeof(FlowExtra))
-        memcpy(flow.src, packet.src, sizeof(flow.src))
-        memcpy(flow.dst, packet.dst, sizeof(flow.dst))
-        flow.sport = tuple.sport
-        flow.dport = tuple.dport
-        flow.protocols = tuple.protocols
-        _set_packet(&moving, packet, data, size, False, self.now)
+        memcpy(flow.src, arrival.packet.src, sizeof(flow.src))
+        memcpy(flow.dst, arrival.packet.dst, sizeof(flow.dst))
+        flow.sport = arrival.tuple.sport
+        flow.dport = arrival.tuple.dport
+        flow.protocols = arrival.tuple.protocols
+        _set_packet(&moving, arrival, False, self.now)
         # A reply without its request starts nothing.
-        if tuple.sport & ICMP_PEER or advance(&flow, &extra, &moving) != TRACKED:
-            self.untracked += packets
+        if flow.sport & ICMP_PEER or advance(&flow, &extra, &moving) != TRACKED:
+            self.untracked += arrival.packets
             return
-        flow.packets = packets
-        flow.bytes = bytes
-        extra.hash = tuple.hash
-        self._decide(packet, &decided)
+        flow.packets = arrival.packets
+        flow.bytes = arrival.bytes
+        extra.hash = arrival.tuple.hash
+        self._decide(arrival.packet, &decided)
         extra.placement = decided.placement
-        extra.record = self.log.begin(packet, time, &decided)
+        extra.record = self.log.begin(arrival.packet, arrival.time, &decided)
         insert(&self.table, &flow, &extra)
 
     # Where a new flow goes: by the engine, unless a gateway would not have asked it.
@@ -350,16 +354,13 @@ cdef class Tracker:
 
 
 cdef inline void _set_packet(
-    FlowPacket* moving, const Packet* packet, const uint8_t* data, uint32_t size, bint reply,
-    uint64_t now
+    FlowPacket* moving, const Arrival* arrival, bint reply, uint64_t now
 ) noexcept nogil:
-    if size > packet.length:
-        size = packet.length
-    moving.header = data + packet.transport
-    moving.size = size - packet.transport if size > packet.transport else 0
-    moving.length = (
-        packet.length - packet.transport if packet.length > packet.transport else 0
-    )
+    cdef uint32_t offset = arrival.packet.transport, length = arrival.packet.length
+    cdef uint32_t size = min(arrival.size, length)
+    moving.header = arrival.data + offset
+    moving.size = size - offset if size > offset else 0
+    moving.length = length - offset if length > offset else 0
     moving.now = now
     moving.reply = reply
-    moving.tcp_flags = packet.tcp_flags
+    moving.tcp_flags = arrival.packet.tcp_flags

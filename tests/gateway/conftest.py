@@ -9,7 +9,7 @@ Everything in this folder is marked `gateway`. A test reads as a story::
         order = [taken[flow] for flow in flows]
         assert largest_deviation(order, {"wired": 34, "wifi1": 33, "wifi2": 33}) < 1
 
-    def test_no_flow_is_torn_apart(lab, configuration):
+    def test_no_flow_is_split_across_uplinks(lab, configuration):
         gateway = lab(configuration({"wired": 1, "wifi1": 1}))
         gateway.tap                                      # counts from here on
         gateway.send(gateway.flows(200, "udp", 5000), packets=10)
@@ -29,7 +29,7 @@ What a lab offers (see `classifier.lab.lab.Lab`, and `tap`, `gateway_service`, `
   `classifier.lab.packets`);
   `sender="gateway"` sends the gateway's own flows (make them with `source=None`), `sender="wifi1"`
   sends from the internet behind an uplink
-- `gateway.tap`: what arrived at which ISP, `order()`, `torn()`, `uplinks(flows)`
+- `gateway.tap`: what arrived at which ISP, `order()`, `split_flows()`, `uplinks(flows)`
 - `gateway.service`: `stop`, `kill`, `reload`, `signal`, `status`, `config` (its file), `log`
 - `gateway.connections()`: the connections that the gateway's kernel knows, with their marks
 - `gateway.addresses`: `uplink("wifi1").own`, `lans[0].hosts` and so on

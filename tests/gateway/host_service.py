@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 
 SECONDS = 30.0
@@ -34,7 +35,7 @@ WITH_IPV6 = CONFIG.replace('"10.0.0.2"', '"10.0.0.2"\ngateway6 = "2001:db8::2"')
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + scaled(SECONDS)
     while not holds():
         assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
         time.sleep(0.01)
@@ -120,7 +121,7 @@ class HostService:
         return self.end()
 
     def end(self) -> int:
-        return self.process.wait(SECONDS)
+        return self.process.wait(scaled(SECONDS))
 
 
 @contextmanager

@@ -23,10 +23,12 @@ LTE = Uplink("lte", 3, "eth3", "10.3.0.2", masquerade=False)
 _LINKS = """
 for i in 0 1 2 3; do
     ip link add eth$i type veth peer name peer$i
-    for end in eth$i peer$i; do ip link set $end up addrgenmode none; done
+    for end in eth$i peer$i; do ip link set $end addrgenmode none; ip link set $end up; done
     ip addr add 10.$i.0.1/24 dev eth$i
     ip addr add 2001:db8:$i::1/64 dev eth$i nodad
 done
+# The kernel acts on a link that came up later, after a second at most, and has some routes then.
+until [ $(ip -brief link | grep -cE '^(eth|peer)[0-3]@\\S+ +UP ') = 8 ]; do sleep 0.01; done
 ip route add default via 10.0.0.2
 ip -6 route add default via 2001:db8::2
 """

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from classifier.engine.engine import Engine
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 from classifier.queue.netfilterqueue import LibraryQueue
 from classifier.queue.nfqueue import NativeQueue
@@ -109,7 +110,7 @@ def open_to_all(queue: PacketQueue) -> None:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for what another thread or the kernel brings about."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + scaled(20)
     while not condition():
         assert time.monotonic() < deadline, "it has not happened within 20 s"
         time.sleep(0.001)

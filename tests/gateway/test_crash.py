@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from host_snapshots import shell, snapshot
 
+from classifier.lab.limits import scaled
+
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab, UseIptables
 
@@ -70,7 +72,7 @@ class SteadyTraffic:
 
     def wait_for_rounds(self, count: int) -> None:
         wanted = len(self.rounds) + count
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + scaled(10)
         while len(self.rounds) < wanted:
             assert time.monotonic() < deadline, "the traffic came to a halt"
             time.sleep(0.005)

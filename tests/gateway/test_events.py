@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ def watched(host: Namespace) -> Iterator[Callable[[Story], None]]:
 
     async def tell(story: Story) -> None:
         watch = Watch(host)
-        with watch.events:
+        with closing(watch.events):
             await story(watch)
 
     shell(host, HOST)

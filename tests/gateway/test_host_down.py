@@ -168,7 +168,8 @@ def test_forwarding_of_single_interfaces_is_restored_too(host: Namespace) -> Non
 
 def test_an_interface_with_a_strange_name_is_remembered(host: Namespace) -> None:
     strange = "a\"b\\c'd.1"
-    host.run(["ip", "link", "set", "eth1", "name", "uplink.7"])
+    # Before Linux 6.2 an interface that is up cannot be renamed.
+    shell(host, "ip link set eth1 down; ip link set eth1 name uplink.7")
     host.run(["ip", "link", "add", strange, "type", "veth", "peer", "name", "other"])
     shell(host, "ip link set uplink.7 up")
     with host.enter():

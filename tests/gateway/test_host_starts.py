@@ -22,9 +22,17 @@ def host() -> Iterator[Namespace]:
 @pytest.mark.parametrize(
     ("hidden", "config", "named"),
     [
-        ("*tables*", CONFIG, "the program iptables is not installed (Debian package: iptables)"),
-        ("ip6tables*", WITH_IPV6, "ip6tables-nft-save is not installed (Debian package: iptables)"),
-        ("iptables-*restore", CONFIG, "iptables-nft-restore is not installed (Debian package"),
+        ("*tables*", CONFIG, "iptables: not found in PATH or /usr/sbin (Debian package: iptables)"),
+        (
+            "ip6tables*",
+            WITH_IPV6,
+            "ip6tables-nft-restore: not found in PATH or /usr/sbin (Debian package",
+        ),
+        (
+            "iptables-*restore",
+            CONFIG,
+            "iptables-nft-restore: not found in PATH or /usr/sbin (Debian package",
+        ),
     ],
     ids=["iptables", "ip6tables", "iptables-restore"],
 )
@@ -83,7 +91,10 @@ def test_a_lan_interface_that_is_missing_is_told_once(host: Namespace, tmp_path:
     shell(host, "ip link del eth2")
     before = snapshot(host)
     said = HostService(host, tmp_path).refused()
-    assert said == "nfq-classifier: there is no interface eth2\n"
+    assert said == (
+        'nfq-classifier: gateway.lan: this host has no interface "eth2"; it has'
+        " eth0, eth1, eth3, peer0, peer1, peer3\n"
+    )
     assert snapshot(host) == before
 
 
@@ -118,7 +129,7 @@ def test_directories_that_cannot_be_used_are_named(host: Namespace, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", ['{"wired": 1,', '{"wired": "one"}', "[1]", '{"a": 1, "b": 1}'])
-def test_a_damaged_file_of_ids_is_named_and_left_alone(
+def test_a_damaged_file_of_ids_is_named_and_kept_aside(
     host: Namespace, tmp_path: Path, content: str
 ) -> None:
     before = snapshot(host)
@@ -126,8 +137,10 @@ def test_a_damaged_file_of_ids_is_named_and_left_alone(
     service.state_dir.mkdir()
     file = service.state_dir / "uplinks.json"
     file.write_text(content)
-    assert f"{file}: " in service.refused()
-    assert file.read_text() == content
+    service.start()
+    assert f"{file}: must be a JSON object of uplink names and ids" in service.said
+    assert (service.state_dir / "uplinks.json.damaged").read_text() == content
+    assert service.stop() == 0
     assert snapshot(host) == before
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from classifier.lab.deviation import largest_deviation
 from classifier.lab.flows import TCP, UDP, FiveTuple
+from classifier.lab.limits import scaled
 from classifier.lab.packets import datagram
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def test_answers_that_come_in_by_another_uplink_reach_the_lan(
     with gateway.wire("eth1") as wire:
         for _ in range(3):
             wire.put(answer)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + scaled(5)
     while (forwarded := packets_of_first_rule(gateway)) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert forwarded == 3

@@ -17,6 +17,7 @@ import pytest
 from classifier.errors import LabError
 from classifier.lab import demonstration, ftp
 from classifier.lab.demonstration import Demonstration
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def state(host: Namespace) -> str:
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + scaled(seconds)
     while not holds():
         if time.monotonic() > deadline:
             return False
@@ -202,7 +203,7 @@ def test_a_broken_promise_is_exit_code_1(host: Namespace, tmp_path: Path) -> Non
     [service] = processes(config.name, "\0run\0")
     drop = ["iptables", "-w", "-t", "mangle", "-A", "POSTROUTING", "-o", "eth1", "-j", "DROP"]
     subprocess.run(["nsenter", f"--net=/proc/{service}/ns/net", *drop], check=True)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=scaled(60))
     assert process.returncode == 1, output + errors
     assert "NO    every flow goes where the engine says" in output
 
@@ -233,7 +234,7 @@ def test_a_lab_that_is_interrupted_leaves_nothing_behind(
     )
     assert eventually(lambda: processes(config.name, "\0run\0") != []), "the service in the lab"
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=scaled(20))
     assert process.returncode == (130 if number == signal.SIGINT else -number), errors
     assert eventually(lambda: processes(config.name) == [])
     assert state(host) == before

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from classifier.lab.limits import scaled
+
 pytestmark = pytest.mark.gateway
 
 POLICY = """
@@ -24,7 +26,7 @@ rules = [{ name = "everything", use = "all" }]
 
 def lab(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "classifier", "lab", "--json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=scaled(200), check=False)
     report: dict[str, Any] = json.loads(done.stdout) if done.stdout else {"promises": []}
     broken = [f"{p['promise']}: {p['found']}" for p in report["promises"] if p["held"] is False]
     assert (done.returncode, broken) == (0, []), done.stderr

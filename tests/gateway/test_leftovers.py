@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 from host_snapshots import snapshot
 
+from classifier.lab.limits import scaled
+
 if TYPE_CHECKING:
     from classifier.lab.namespace import Namespace
 
@@ -34,7 +36,7 @@ def test_with_a_gateway(lab, configuration):
     OUTCOME
 """
 _OUTCOMES = {"passes": "pass", "fails": "assert False", "is killed": "time.sleep(60)"}
-_PATIENCE = 30.0
+_SECONDS = 30.0
 
 
 def own_processes(mark: str) -> list[str]:
@@ -85,10 +87,10 @@ def test_a_run_that_ends_leaves_nothing_behind(host: Namespace, short_path: Path
         wait_for((inside / "ready").exists, run)
         assert len(own_processes(mark)) >= 4, "pytest, the service and two FTP servers"
         run.send_signal(signal.SIGKILL)
-    output, _ = run.communicate(timeout=_PATIENCE)
+    output, _ = run.communicate(timeout=scaled(_SECONDS))
     assert run.returncode == {"passes": 0, "fails": 1, "is killed": -signal.SIGKILL}[end], output
     assert (inside / "ready").exists(), output
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + scaled(_SECONDS)
     while (left := own_processes(mark)) and time.monotonic() < deadline:
         time.sleep(0.02)
     # With its processes, which alone hold them, go the namespaces and all that is in them.
@@ -97,7 +99,7 @@ def test_a_run_that_ends_leaves_nothing_behind(host: Namespace, short_path: Path
 
 
 def wait_for(holds: Callable[[], bool], run: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + scaled(_SECONDS)
     while not holds():
         assert run.poll() is None, run.stdout.read() if run.stdout else ""
         assert time.monotonic() < deadline, "the test inside does not get ready"

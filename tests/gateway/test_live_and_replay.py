@@ -15,6 +15,7 @@ import pytest
 
 from classifier.config.names import PROTOCOL_NAMES
 from classifier.lab.flows import TCP, UDP, FiveTuple
+from classifier.lab.limits import scaled
 from classifier.lab.packets import datagram, syn
 from classifier.replay import FlowDecision, replay
 
@@ -120,7 +121,7 @@ def uplinks(gateway: Lab, wanted: int) -> dict[Key, set[str | None]]:
     names: dict[int, str | None] = {gateway.policy.mark(u): u.name for u in gateway.policy.uplinks}
     names[gateway.policy.gateway.marks.direct] = None
     inside = gateway.addresses.lans[0].hosts
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + scaled(10)
     while True:
         connections = [c for c in gateway.connections() if ip_address(c.src) in inside]
         if len(connections) >= wanted or time.monotonic() > deadline:

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from classifier.errors import LabError
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 
 pytestmark = pytest.mark.gateway
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + scaled(seconds)
     while time.monotonic() < deadline:
         if holds():
             return True

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from classifier.lab.features import missing_helper_modules
+
 ROOT = Path(__file__).parents[2]
 STOCK_PATH = "/usr/local/bin:/usr/bin:/bin"
 """An ordinary user's on Debian (ENV_PATH of /etc/login.defs, without games)."""
+ORDINARY_USER = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--")
 TESTS = (
     "tests/gateway/test_host_rights.py",
     "tests/gateway/test_host_starts.py::"
@@ -71,8 +74,7 @@ def is_root_of_the_host() -> bool:
 
 
 def test_as_an_ordinary_user_with_debian_s_stock_path(tmp_path: Path) -> None:
-    ordinary = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
-    user = ordinary if is_root_of_the_host() else []
+    user = ORDINARY_USER if is_root_of_the_host() else ()
     run_tests(*in_another_root(tmp_path, ROOT), *user, path=STOCK_PATH)
 
 
@@ -87,13 +89,14 @@ def test_as_root_in_a_root_entered_by_pivot_root(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not is_root_of_the_host(), reason="a user namespace has one user")
 def test_an_ordinary_user_without_usr_sbin_in_path_can_run_the_lab(tmp_path: Path) -> None:
-    user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
     lab = ["env", "-i", f"PATH={STOCK_PATH}", "PYTHONDONTWRITEBYTECODE=1", sys.executable]
     lab += ["-m", "classifier", "lab", "--flows", "60"]
+    missing = missing_helper_modules(["ftp"])  # which such a user cannot load either
     done = subprocess.run(
-        [*in_another_root(tmp_path, ROOT), *user, *lab],
+        [*in_another_root(tmp_path, ROOT), *ORDINARY_USER, *lab],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("warning: the kernel module nf_nat_ftp is not loaded" in done.stdout) == bool(missing)

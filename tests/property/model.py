@@ -242,7 +242,8 @@ class Model:
         digest = siphash(self.k0, self.k1, message)
 
         def score(uplink: str) -> float:
-            salt = self.policy.uplink(uplink).id * 0x9E3779B97F4A7C15
+            name = uplink.encode()
+            salt = siphash(self.k0, self.k1, name + bytes(-len(name) % 8))
             u = ((mix((digest + salt) & WORD) >> 12) + 0.5) / 2**52
             return -shares[uplink] / log(u)
 

@@ -137,5 +137,5 @@ def test_replay_prints_the_keys_of_the_page(
 
 
 def test_lab_prints_the_keys_of_the_page() -> None:
-    report = Report(("a",), (Sent("x", 1, {}, {}),), (Promise("x", True, "y"),), 1.0)
+    report = Report(("a",), (Sent("x", 1, {}, {}),), (Promise("x", True, "y"),), (), 1.0)
     assert real_keys(report.data()) == documented_keys(section("lab")[1])

@@ -15,13 +15,14 @@ RANKS = {
     "policy": 0,
     "config": 1,
     "engine": 1,
+    "state": 1,
     "queue": 2,
     "replay": 2,
-    "host": 2,
-    "uplinks": 2,
-    "service": 3,
-    "lab": 3,
-    "commands": 4,
+    "host": 3,
+    "uplinks": 3,
+    "service": 4,
+    "lab": 4,
+    "commands": 5,
 }
 """A room imports from itself and from rooms of a lower rank, never from one beside it."""
 

@@ -11,17 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from classifier.commands.lab import _text
 from classifier.errors import LabError
 from classifier.lab import features, programs
+from classifier.lab.report import Report
+from classifier.lab.run import _without_module
 
 ROOT = Path(__file__).parents[2]
-SYMBOLS = """\
-0000000000000000 t nf_conntrack_ftp_init
-0000000000000000 t nf_nat_helper_pptp_init
-0000000000000000 t nf_nat_irc_init_net
-0000000000000000 t nf_nat_tftp\t[nf_nat_tftp]
-0000000000000000 t help\t[nf_nat_amanda]
-"""
 
 
 def test_an_ordinary_user_s_path_on_debian_still_finds_programs_of_the_system(
@@ -50,7 +46,7 @@ def test_a_program_in_path_comes_before_that_of_the_system(
 def test_a_program_that_is_missing_is_named_with_its_debian_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(programs, "search_path", lambda: "/nowhere")
+    monkeypatch.setattr(programs, "find", lambda name: None)
     assert programs.missing("iptables") == (
         "iptables: not found in PATH or /usr/sbin (Debian package: iptables)"
     )
@@ -61,14 +57,12 @@ def test_a_program_that_is_missing_is_named_with_its_debian_package(
     assert "conntrack: not found in PATH or /usr/sbin (Debian package: conntrack)" in lines
 
 
-def test_modules_of_helpers_are_found_built_in_or_loaded() -> None:
-    def lacks(*names: str) -> list[str]:
-        return [name for name in names if not features._has_module(SYMBOLS, name)]
-
-    assert lacks("nf_conntrack_ftp", "nf_nat_pptp", "nf_nat_tftp", "nf_nat_amanda") == []
-    assert lacks("nf_nat_ftp", "nf_nat_irc", "nf_nat_sip") == [
-        "nf_nat_ftp", "nf_nat_irc", "nf_nat_sip",
-    ]  # fmt: skip
+def test_a_missing_module_is_a_warning_of_the_report_and_breaks_no_promise() -> None:
+    report = Report(("a",), (), (), (_without_module("nf_nat_ftp"),), 1.0)
+    assert report.held
+    [warning] = report.data()["warnings"]
+    assert warning.startswith("the kernel module nf_nat_ftp is not loaded: ")
+    assert _text(report, "title").startswith(f"warning: {warning}\ntitle: 0 flows")
 
 
 def test_a_run_that_skipped_the_gateway_says_so_in_its_last_line_with_the_reason() -> None:

@@ -1,0 +1,112 @@
+"""Where the packets of a tunnel go: the remote addresses that the kernel knows.
+
+Most tunnels tell theirs with the link, in IFLA_LINKINFO (<linux/if_tunnel.h>, <linux/if_link.h>);
+WireGuard has one per peer, in a generic netlink family of its own (<linux/wireguard.h>).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from pyroute2 import WireGuard
+from pyroute2.netlink.exceptions import NetlinkError
+
+from classifier.errors import HostError
+
+WIREGUARD = "wireguard"
+_REMOTES: Mapping[str, tuple[str, ...]] = {
+    "gre": ("IFLA_GRE_REMOTE",),
+    "gretap": ("IFLA_GRE_REMOTE",),
+    "ip6gre": ("IFLA_IP6GRE_REMOTE",),
+    "ip6gretap": ("IFLA_IP6GRE_REMOTE",),
+    "ipip": ("IFLA_IPIP_REMOTE",),
+    "sit": ("IFLA_SIT_REMOTE",),
+    "ip6tnl": ("IFLA_IP6TNL_REMOTE",),
+    "vti": ("IFLA_VTI_REMOTE",),
+    "vti6": ("IFLA_VTI_REMOTE",),
+    "vxlan": ("IFLA_VXLAN_GROUP", "IFLA_VXLAN_GROUP6"),
+    "geneve": ("IFLA_GENEVE_REMOTE", "IFLA_GENEVE_REMOTE6"),
+}
+"""Kind of a link to the attributes that hold its remote address."""
+
+_NO_SUCH = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP)
+
+TUNNELS = frozenset({*_REMOTES, WIREGUARD, "tun"})
+"""Kinds of links whose packets leave the host again inside others."""
+
+
+def kind(link: Any) -> str:
+    """IFLA_INFO_KIND, such as "gre"; empty for hardware and others that tell none."""
+    return link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
+
+
+def endpoints(links: Iterable[Any]) -> Mapping[int, tuple[str, ...]]:
+    """Index of each link that stands on tunnels to the addresses that its packets are sent to.
+
+    Those of a bridge, a bond, a VLAN and the like are the ones of the links below it.
+    Raises HostError when the kernel refuses to tell.
+    """
+    own = {link["index"]: tuple(_own(link)) for link in links}
+    below = _below(links)
+    found: dict[int, tuple[str, ...]] = {}
+    for index in own:
+        addresses: set[str] = set()
+        seen: set[int] = set()
+        waiting = [index]
+        while waiting:
+            link = waiting.pop()
+            if link not in seen:
+                seen.add(link)
+                addresses.update(own.get(link, ()))
+                waiting.extend(below.get(link, ()))
+        if addresses:
+            found[index] = tuple(sorted(addresses))
+    return found
+
+
+def _below(links: Iterable[Any]) -> Mapping[int, list[int]]:
+    """Index of each link to those that it hands its packets to, in this network namespace."""
+    below: dict[int, list[int]] = {}
+    for link in links:
+        # The index of a link in another namespace says nothing here.
+        lower, elsewhere = link.get_attr("IFLA_LINK"), link.get_attr("IFLA_LINK_NETNSID")
+        # A veth's is its other end, which takes packets, but does not send them.
+        if lower and elsewhere is None and kind(link) != "veth":
+            below.setdefault(link["index"], []).append(lower)
+        if master := link.get_attr("IFLA_MASTER"):
+            below.setdefault(master, []).append(link["index"])
+    return below
+
+
+def _own(link: Any) -> Iterator[str]:
+    name = kind(link)
+    if name == WIREGUARD:
+        yield from _wireguard(link.get_attr("IFLA_IFNAME"))
+    for attribute in _REMOTES.get(name, ()):
+        remote = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA", attribute)
+        # "Any" is how a tunnel says that each packet has a remote of its own.
+        if remote and not ip_address(remote).is_unspecified:
+            yield str(ip_address(remote))
+
+
+def _wireguard(name: str) -> Iterator[str]:
+    try:
+        with WireGuard() as netlink:
+            messages = list(netlink.info(name))
+    except NetlinkError as error:
+        # Deleted meanwhile, or one of another implementation.
+        if error.code in _NO_SUCH:
+            return
+        raise HostError(f"WireGuard peers of {name}: {error.args[1]}") from error
+    yield from peers(messages)
+
+
+def peers(messages: Iterable[Any]) -> Iterator[str]:
+    """The endpoints in the answers to WG_CMD_GET_DEVICE; peers that have none yet are left out."""
+    for message in messages:
+        for peer in message.get_attr("WGDEVICE_A_PEERS") or ():
+            if endpoint := peer.get_attr("WGPEER_A_ENDPOINT"):
+                yield str(ip_address(endpoint["addr"]))
