@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     require_net_admin()
     # A service that runs would put right what is removed here.
     released = _release(options.runtime_dir)
-    snapshot = reading.read(_variant())
+    snapshot = reading.read(_variant(), ours_only=True)
     needed = diff(snapshot, NOTHING)
     if not needed:
         print("nothing of ours was here")

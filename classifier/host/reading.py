@@ -21,18 +21,21 @@ from classifier.queue.owner import owner
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def read(variant: Variant | None = None, previous: Snapshot | None = None) -> Snapshot:
+def read(
+    variant: Variant | None = None, previous: Snapshot | None = None, *, ours_only: bool = False
+) -> Snapshot:
     """A snapshot of the calling thread's network namespace.
 
     variant: which iptables to use; None: the one that the program `iptables` is.
     previous: an earlier snapshot of this host. Reading many rules is slow: its firewall is taken
     over where no rule of nf_tables has changed since and ip_tables is not in use, and else only
     the tables with rules of ours are read again.
+    ours_only: these tables are enough from the beginning, because nothing of ours is to be added.
 
     Raises HostError when there is no iptables, or the kernel refuses to tell.
     """
     unchanged = previous.firewall if previous is not None and _is_unchanged(previous) else None
-    firewall = unchanged or iptables.read(variant, ours_only=previous is not None)
+    firewall = unchanged or iptables.read(variant, ours_only or previous is not None)
     with Rtnetlink() as netlink:
         links = netlink.links()
         addresses = _addresses(netlink.addresses())

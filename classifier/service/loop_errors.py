@@ -1,7 +1,8 @@
-"""What the loop itself meets and no coroutine can catch: told in one line, and the service goes on.
+"""What no code of ours can catch: told in one line, and the service goes on.
 
 Most of it is `accept` on the control socket when there are no file descriptors left; asyncio tries
-that again every second, with a traceback each time.
+that again every second, with a traceback each time. Python itself adds what destructors of
+half-made objects raise.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from typing import Any
 
 from classifier.service.rarely import Rarely
@@ -17,6 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def install(loop: asyncio.AbstractEventLoop) -> None:
+    """For the rest of this process."""
     rarely = Rarely()
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -28,4 +31,11 @@ def install(loop: asyncio.AbstractEventLoop) -> None:
         if rarely.due(text, loop.time()):
             log.error("%s; going on", text)
 
+    def ignore(ignored: sys.UnraisableHookArgs) -> None:
+        where = getattr(ignored.object, "__qualname__", type(ignored.object).__name__)
+        text = f"{where}: {ignored.exc_type.__name__}: {ignored.exc_value}"
+        if rarely.due(text, loop.time()):
+            log.error("%s; going on", text)
+
     loop.set_exception_handler(handle)
+    sys.unraisablehook = ignore

@@ -13,7 +13,7 @@ from classifier.engine.classifier import Classifier
 from classifier.policy import Policy
 from classifier.queue.kernel_queues import kernel_queue, several_queues_unsafe
 from classifier.queue.nfqueue import NativeQueue
-from classifier.queue.packet_queue import PacketQueue, QueueSettings
+from classifier.queue.packet_queue import PacketQueue, QueueCounters, QueueSettings
 from classifier.service.rarely import Rarely
 from classifier.service.status import QueueFigures
 
@@ -32,7 +32,7 @@ class Queues:
         self._sources: list[PacketQueue] = []
         self._threads: list[threading.Thread] = []
         self._rarely = Rarely()
-        self._told = (0, 0)
+        self._told = QueueCounters()
         self.failures: list[Exception] = []
         try:
             for number in self.numbers:
@@ -98,27 +98,27 @@ class Queues:
             packets=self._classifier.counters().packets,
             dropped=sum(figures.dropped + figures.user_dropped for figures in kernel if figures),
             unclassified=unclassified or 0,
-            errors=sum(source.counters().errors for source in self._sources),
-            overruns=sum(source.counters().overruns for source in self._sources),
+            counters=self._counters(),
         )
 
     def tell_trouble(self, now: float) -> None:
-        """Log errors and overruns that were not there the last time, once a minute at most.
+        """Log what the kernel reported since the last time, once a minute at most.
 
         now: seconds of a clock that never goes back.
         """
-        counters = [source.counters() for source in self._sources]
-        errors = sum(one.errors for one in counters)
-        overruns = sum(one.overruns for one in counters)
-        if (errors, overruns) == self._told or not self._rarely.due("queue", now):
-            return
-        new_errors, new_overruns = errors - self._told[0], overruns - self._told[1]
-        self._told = (errors, overruns)
-        last = next((os.strerror(one.last_errno) for one in counters if one.last_errno), "none")
-        log.warning(
-            "queue: %d more errors of the kernel (last: %s), %d more overruns of the buffer",
-            *(new_errors, last, new_overruns),
-        )
+        seen, told = self._counters(), self._told
+        kinds = {
+            "packets gone before their verdict": seen.late_verdicts - told.late_verdicts,
+            "errors of the kernel": seen.errors - told.errors,
+            "overruns of the socket buffer": seen.overruns - told.overruns,
+        }
+        new = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+        if new and self._rarely.due("queue", now):
+            self._told = seen
+            log.warning("queue: %s (last error: %s)", new, os.strerror(seen.last_errno))
+
+    def _counters(self) -> QueueCounters:
+        return QueueCounters.total(source.counters() for source in self._sources)
 
 
 def _bind(policy: Policy, classifier: Classifier, number: int) -> PacketQueue:

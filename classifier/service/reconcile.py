@@ -109,7 +109,7 @@ class Reconciler:
 
         Raises HostError with everything that could not be removed, after removing all the rest.
         """
-        snapshot = replace(reading.read(), known=self._known)
+        snapshot = replace(reading.read(ours_only=True), known=self._known)
         steps.run_all(removal(snapshot, answer))
 
     def _heal(self, needed: Iterable[steps.Step]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from classifier.engine.counters import EngineCounters
 from classifier.host.state import table_of
 from classifier.policy import Policy
+from classifier.queue.packet_queue import QueueCounters
 from classifier.service.shares import wanted
 
 
@@ -21,10 +22,7 @@ class QueueFigures:
     """Packets the kernel dropped because a queue or its socket was full."""
     unclassified: int
     """New flows that passed as direct because no classifier answered."""
-    errors: int = 0
-    """Errors the kernel reported, mostly verdicts for packets that were gone already."""
-    overruns: int = 0
-    """Times the kernel told that a socket buffer was full."""
+    counters: QueueCounters = field(default_factory=QueueCounters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +74,9 @@ def render(figures: Figures) -> dict[str, Any]:
             "unclassified": figures.queue.unclassified,
             "malformed": counters.malformed,
             "in-flight": counters.in_flight,
-            "errors": figures.queue.errors,
-            "overruns": figures.queue.overruns,
+            "late-verdicts": figures.queue.counters.late_verdicts,
+            "errors": figures.queue.counters.errors,
+            "overruns": figures.queue.counters.overruns,
         },
         "sticky": {"entries": counters.sticky_entries, "size": counters.sticky_size},
         "healed": figures.healed,

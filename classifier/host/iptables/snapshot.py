@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import get_args
@@ -109,13 +109,21 @@ def read(variant: Variant | None = None, ours_only: bool = False) -> FirewallSna
     base = tuple(sorted(nft, key=str))
     if ours_only:
         return FirewallSnapshot(own, tuple(saved), base, "", generation)
-    shown = {(s.family, t) for s in saved if s.variant == "nft" for t in _tables_read(s)}
-    hidden = [
-        (chain.family, chain.table)
-        for chain in chains
-        if not chain.name and (_family(chain.family), chain.table) not in shown
-    ]
-    return FirewallSnapshot(own, tuple(saved), base, listing.tables(hidden), generation)
+    native = listing.listed(_hidden(chains, saved))
+    return FirewallSnapshot(own, tuple(saved), base, native, generation)
+
+
+def _hidden(chains: Iterable[NftChain], saved: Iterable[Saved]) -> Iterator[tuple[str, ...]]:
+    """What iptables does not show of nf_tables, in the words of `nft list`."""
+    read = [s for s in saved if s.variant == "nft"]
+    shown = {(s.family, table) for s in read for table in _tables(s.text)}
+    unreadable = {(s.family, *place) for s in read for place in s.unreadable}
+    for chain in chains:
+        place = (_family(chain.family), chain.table)
+        if not chain.name and place not in shown:
+            yield "table", chain.family, chain.table
+        elif (*place, chain.name) in unreadable:
+            yield "chain", chain.family, chain.table, chain.name
 
 
 def ruleset(variant: Variant, family: Family) -> Ruleset:
@@ -133,10 +141,8 @@ def _family(name: str) -> Family | None:
     return {"ip": 4, "ip6": 6}.get(name)  # type: ignore[return-value]
 
 
-def _tables_read(saved: Saved) -> set[str]:
-    """The tables of which every rule could be printed."""
-    tables = re.findall(r"^\*(\S+)$", saved.text, re.MULTILINE)
-    return set(tables) - {table for table, _ in saved.unreadable}
+def _tables(text: str) -> list[str]:
+    return re.findall(r"^\*(\S+)$", text, re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +186,9 @@ def _save_tables(variant: Variant, family: Family, tables: list[str], source: _S
         except HostError:
             if variant == "legacy":
                 raise
-            if table in TABLES:
-                text, chains = _chain_by_chain(family, table, source)
-                texts.append(text)
-                unreadable += [(table, chain) for chain in chains]
+            text, chains = _chain_by_chain(family, table, source)
+            texts.append(text)
+            unreadable += [(table, chain) for chain in chains]
     return Saved(variant, family, "".join(texts), tuple(unreadable))
 
 

@@ -46,20 +46,19 @@ def generation() -> int | None:
     return None
 
 
-def tables(wanted: Iterable[tuple[str, str]]) -> str:
-    """These tables (family, name) as `nft -j` prints them, one JSON object a line.
+def listed(wanted: Iterable[tuple[str, ...]]) -> str:
+    """What `nft -j list` prints of each of these, one JSON object a line.
 
-    Empty where there is no nft to ask. A table whose name would have to be quoted is passed over,
-    and so is one that nft cannot list. (nft 1.0 lists one table a call: with several commands it
-    finds none of them.)
+    wanted: such as ("table", "inet", "t") or ("chain", "ip", "mangle", "FORWARD"). Empty where
+    there is no nft to ask. What has a name that would have to be quoted is passed over, and so is
+    what nft cannot list. (nft 1.0 lists one table a call: with several commands it finds none.)
     """
     nft = programs.find("nft")
     if nft is None:
         return ""
     lines = []
-    for family, name in wanted:
-        if _PLAIN_NAME.fullmatch(name):
+    for words in wanted:
+        if all(map(_PLAIN_NAME.fullmatch, words)):
             with contextlib.suppress(HostError):
-                listed = programs.run([nft, "-j", "list", "table", family, name])
-                lines.append(listed.replace("\n", " "))
+                lines.append(programs.run([nft, "-j", "list", *words]).replace("\n", " "))
     return "".join(f"{line}\n" for line in lines)
