@@ -6,8 +6,8 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from classifier.engine.tables cimport (
-    USED_AGAIN, Slot, Table, create, destroy, expires, find, holder, insert, remove, slot_at,
-    use_again,
+    USED_AGAIN, Slot, Table, create, destroy, expires, find, holder, insert, new_tag, remove,
+    slot_at, use_again,
 )
 from classifier.engine.wire cimport Packet, parse
 from classifier.queue.nfnetlink cimport (
@@ -103,9 +103,11 @@ cdef class StickyTable:
     """A table of sticky entries by itself: keys and hosts are 64-bit digests, times milliseconds."""
 
     cdef Table table
+    cdef uint32_t tag
 
     def __cinit__(self, size_t capacity):
         create(&self.table, capacity, False)
+        self.tag = new_tag(&self.table, 1)
 
     def __dealloc__(self):
         destroy(&self.table)
@@ -119,7 +121,7 @@ cdef class StickyTable:
         if slot.life:
             use_again(&self.table, slot, now + timeout, host)
             return True
-        insert(&self.table, slot, key, now + timeout, 1, host, now)
+        insert(&self.table, slot, key, now + timeout, self.tag, host, now)
         return False
 
     def entries(self):

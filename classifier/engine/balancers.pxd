@@ -1,5 +1,5 @@
 # A balancer: its uplinks, its method, and what it remembers.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from classifier.engine.hashing cimport HashKey
 from classifier.engine.methods cimport Choice
@@ -36,15 +36,23 @@ cdef struct Balancer:
     uint64_t mask4        # of remote and local address, as `address_pair` has them
     uint64_t masks6[4]    # of remote and local address, two words each
     uint64_t timeout      # milliseconds
+    size_t size           # most sticky entries
     Table sticky
+    uint16_t tags[2][256] # of `sticky`, by family and uplink id; 0: is not remembered now
+    int32_t before        # number of this name's balancer in the policy before; -1: none
 
 cdef struct StickyKey:
     uint64_t digest       # of the addresses that the balancer looks at
     uint64_t host         # digest of the local address: of who is to hold the entry
 
+# Of a name alone, not of an id or a place in the file, which differ between gateways.
+cdef uint64_t name_digest(const HashKey* key, str name) except? 0
+
+# All but the sticky table.
 cdef int compile_balancer(
     Balancer* balancer, object policy_balancer, dict ids, Target fallback, const HashKey* key
 ) except -1
+cdef int create_sticky(Balancer* balancer) except -1
 cdef void destroy_balancer(Balancer* balancer) noexcept nogil
 
 # Tells a balancer which uplinks can take flows, by family and id; all turns of a family whose
@@ -66,7 +74,21 @@ cdef void remember(
     Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil
 
+# At once, however many entries there are. Then the uplink may lack a tag, like one that is new in
+# `take_over`; `give_tags` gives one to each that lacks it, and says whether there were enough. If not,
+# there are when enough has been purged from the table; until then it is not remembered.
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil
+cdef bint give_tags(Balancer* balancer) noexcept nogil
+
+# Whether the keys of both mean the same, so that one can go on with the table of the other.
+cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept nogil
+
+# Goes on where the balancer of this name in the policy before has stopped: with its sticky table, if
+# they are the same, less what is remembered of uplinks that are not `kept` (by id) or not usable, and
+# with its turns of nth, for each family whose uplinks and weights are the same.
+cdef void take_over(
+    Balancer* balancer, Balancer* before, const uint8_t* kept, const uint8_t[2][256] usable
+) noexcept nogil
 
 # An uplink by the balancer's method, or 0 when none can take the flow.
 cdef uint8_t choose(

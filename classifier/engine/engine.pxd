@@ -54,10 +54,12 @@ cdef class Engine:
     cdef HashKey hash_key
     cdef uint64_t random
     cdef Compiled compiled
-    cdef uint64_t* rule_flows
     cdef Table in_flight
     cdef Counts counts
-    cdef dict interfaces            # name to number
+    cdef object naming              # held while decisions are put in the words of their policy
+    cdef object replacing           # held while another policy is made ready
+    cdef dict interfaces            # name to number, of those that the policy names
+    cdef dict numbered_interfaces   # of all that have a number
     cdef tuple names                # uplink names by id
 
     # Decide `count` packets at `now` (milliseconds, any epoch, never going back). Takes the
@@ -80,6 +82,7 @@ cdef class Engine:
         self, Lookup* lookup, uint16_t interface, int64_t uid, Decision* decision
     ) noexcept nogil
     cdef bint find_in_flight(self, Lookup* lookup, Decision* decision, Slot** slot) noexcept nogil
+    cdef bint carry_over(self, Slot* entry) noexcept nogil
     cdef void use_target(self, Lookup* lookup, Decision* decision) noexcept nogil
     cdef uint8_t pick_uplink(
         self, Balancer* balancer, Lookup* lookup, uint8_t* reason
@@ -87,4 +90,5 @@ cdef class Engine:
     cdef void use_uplink(self, uint8_t uplink, uint8_t reason, Decision* decision) noexcept nogil
     cdef void use_direct(self, uint8_t reason, Decision* decision) noexcept nogil
     cdef void use_drop(self, Decision* decision) noexcept nogil
+    cdef void give_all_tags(self) noexcept nogil
     cdef object decision_value(self, const Decision* decision)

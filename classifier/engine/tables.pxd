@@ -12,9 +12,14 @@
 #     42 bits   the millisecond from which the entry is no longer valid; never 0, as in an empty slot
 #     12 bits   the number of its holder, in tables that have holders
 #      1 bit    whether it has been used again since it was inserted
-#      9 bits   a tag of the user's
+#      9 bits   in tables that have holders: its tag, a number that stands for what it remembers
+#
+# What a tag means stands once in the table, with the number of entries that carry it. So all entries
+# of one meaning are forgotten at once, however many they are: their tag means nothing any more, and
+# what is to be remembered next gets another tag. Insertions remove them little by little, and a tag
+# that no entry carries any more can be given again.
 from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from classifier.engine.hashing cimport reduce
 from classifier.engine.holders cimport Holders
@@ -27,10 +32,15 @@ cdef enum:
     EXPIRY_SHIFT = 22
     # Slots looked at by each insertion, for entries that have expired or have to go.
     SWEPT_SLOTS = 6
+    TAGS = 512
 
 cdef struct Slot:
     uint64_t digest
     uint64_t life
+
+cdef struct Tag:
+    uint32_t entries    # that carry it
+    uint16_t meaning    # the user's, never 0; 0: nothing, so that those entries are forgotten
 
 cdef struct Table:
     Slot* slots
@@ -40,6 +50,10 @@ cdef struct Table:
     size_t entries      # entries there are, expired ones included until they are swept
     size_t hand         # slot where the next sweep begins
     Holders holders
+    size_t forgotten    # entries whose tag means nothing
+    size_t purge_hand   # slot where the next search for these begins
+    uint32_t next_tag   # where the search for a free tag begins
+    Tag tags[TAGS]      # all 0 in a table without holders
 
 
 cdef inline uint64_t latest() noexcept nogil:
@@ -112,7 +126,7 @@ cdef void destroy(Table* table) noexcept nogil
 # Makes room for one more, then an entry for a key that is not there; `slot` is what `find` gave, and
 # nothing has changed in the table since. Never fails: when the table is full, one has to go. That
 # is the one that expires soonest among a few; in a table with holders see `evicted`. The caller
-# writes the value. `host` is the digest of who is to hold it.
+# writes the value. `host` is the digest of who is to hold it; a table without holders has tag 0 only.
 cdef Slot* insert(
     Table* table, Slot* slot, uint64_t digest, uint64_t when, uint64_t tag, uint64_t host,
     uint64_t now
@@ -132,5 +146,14 @@ cdef inline void use_again(Table* table, Slot* entry, uint64_t when, uint64_t ho
 
 cdef void remove(Table* table, Slot* entry) noexcept nogil
 
-# Removes all entries with this tag.
-cdef void remove_tagged(Table* table, uint64_t tag) noexcept nogil
+# In tables with holders. A tag of this meaning; 0 when entries carry all of them still.
+cdef uint32_t new_tag(Table* table, uint16_t meaning) noexcept nogil
+# Forgets all entries that carry the tag, and the tag.
+cdef void forget_tag(Table* table, uint32_t tag) noexcept nogil
+# Removes what is forgotten from the next `count` slots. Entries move.
+cdef void purge(Table* table, size_t count) noexcept nogil
+
+
+cdef inline uint16_t meaning(const Table* table, const Slot* entry) noexcept nogil:
+    # 0 for an entry that is forgotten.
+    return table.tags[tag(entry)].meaning

@@ -203,7 +203,8 @@ class Service:
         self._give(look)
 
     def _replace_policy(self, policy: Policy, usable: Mapping[str, frozenset[Family]]) -> None:
-        self._classifier.engine.replace_policy(policy, usable)
+        families = {name: (4 in able, 6 in able) for name, able in usable.items()}
+        self._classifier.engine.replace_policy(policy, families)
         self._policy, self._usable = policy, usable
 
     def _reload_on_signal(self) -> None:

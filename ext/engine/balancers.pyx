@@ -5,15 +5,16 @@ from libc.string cimport memset
 from classifier.engine.hashing cimport address_digest, address_pair, siphash
 from classifier.engine.methods cimport WeightedUplink, begin_turns, drawn, next_turn, rendezvous
 from classifier.engine.tables cimport (
-    Slot, create, destroy, expires, find, insert, latest, remove, remove_tagged, tag, use_again,
+    TAGS, Slot, create, destroy, expires, find, forget_tag, insert, latest, meaning, new_tag,
+    remove, use_again,
 )
 
 from classifier.errors import UsageError
 from classifier.policy import Sticky
 
 cdef enum:
-    # Of a sticky entry's tag: the uplink's id, and the family, so that an uplink that goes down for
-    # one family is forgotten for that one only.
+    # What a sticky entry's tag means: the uplink's id, and the family, so that an uplink that goes
+    # down for one family is forgotten for that one only.
     UPLINK_BITS = 0xFF
     FAMILY_BIT = 0x100
 
@@ -59,13 +60,19 @@ cdef int compile_balancer(
     if balancer.remembers:
         # Whatever ends after the end of time ends then; the sum with any time fits in 64 bits.
         balancer.timeout = min(max(round(sticky.timeout * 1000), 1), latest())
-        create(&balancer.sticky, sticky.size, False)
+        balancer.size = sticky.size
+    balancer.before = -1
+    return 0
+
+
+cdef int create_sticky(Balancer* balancer) except -1:
+    create(&balancer.sticky, balancer.size, False)
+    give_tags(balancer)
     return 0
 
 
 cdef uint64_t name_digest(const HashKey* key, str name) except? 0:
-    # Of the name alone, not of the id or the place in the file, which differ between gateways. Padded
-    # with zeros to whole words.
+    # Padded with zeros to whole words.
     cdef bytes encoded = name.encode()
     cdef size_t count = (len(encoded) + 7) // 8, i
     cdef uint64_t* words = <uint64_t*>calloc(count + 1, sizeof(uint64_t))
@@ -186,7 +193,7 @@ cdef uint8_t remembered(
     slot[0] = entry
     if entry.life == 0:
         return 0
-    uplink = <uint8_t>(tag(entry) & UPLINK_BITS)
+    uplink = <uint8_t>(meaning(&balancer.sticky, entry) & UPLINK_BITS)
     if expires(entry) <= now or not usable[uplink]:
         remove(&balancer.sticky, entry)
         slot[0] = find(&balancer.sticky, key.digest)
@@ -198,15 +205,108 @@ cdef uint8_t remembered(
 cdef void remember(
     Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil:
-    insert(
-        &balancer.sticky, slot, key.digest, now + balancer.timeout,
-        uplink | (FAMILY_BIT if family else 0), key.host, now,
-    )
+    cdef uint16_t tag = balancer.tags[family][uplink]
+    if tag:
+        insert(
+            &balancer.sticky, slot, key.digest, now + balancer.timeout, tag, key.host, now
+        )
+
+
+cdef inline uint16_t meaning_of(int family, uint8_t uplink) noexcept nogil:
+    return uplink | (FAMILY_BIT if family else 0)
 
 
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil:
-    if balancer.remembers:
-        remove_tagged(&balancer.sticky, uplink | (FAMILY_BIT if family else 0))
+    cdef uint16_t* tag = &balancer.tags[family][uplink]
+    if tag[0] and balancer.sticky.tags[tag[0]].entries:
+        forget_tag(&balancer.sticky, tag[0])
+        tag[0] = <uint16_t>new_tag(&balancer.sticky, meaning_of(family, uplink))
+
+
+cdef bint give_tags(Balancer* balancer) noexcept nogil:
+    cdef uint32_t i
+    cdef int family
+    cdef uint16_t* tag
+    cdef bint enough = True
+    for i in range(balancer.count):
+        for family in range(2):
+            tag = &balancer.tags[family][balancer.uplinks[i]]
+            if tag[0] == 0:
+                tag[0] = <uint16_t>new_tag(
+                    &balancer.sticky, meaning_of(family, balancer.uplinks[i])
+                )
+                enough = enough and tag[0] != 0
+    return enough
+
+
+cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept nogil:
+    cdef int i
+    for i in range(4):
+        if balancer.masks6[i] != other.masks6[i]:
+            return False
+    return (
+        balancer.remembers and other.remembers and balancer.mask4 == other.mask4
+        and balancer.size == other.size
+    )
+
+
+cdef void take_over(
+    Balancer* balancer, Balancer* before, const uint8_t* kept, const uint8_t[2][256] usable
+) noexcept nogil:
+    cdef int family
+    if same_table(balancer, before):
+        take_table(balancer, before, kept, usable)
+    if balancer.method != NTH or before.method != NTH:
+        return
+    if not balancer.shared:
+        go_on(&balancer.choices[0], turns_of(before, 0), kept)
+        go_on(&balancer.choices[1], turns_of(before, 1), kept)
+    elif not go_on(&balancer.choices[0], turns_of(before, 0), kept):
+        go_on(&balancer.choices[0], turns_of(before, 1), kept)
+
+
+cdef void take_table(
+    Balancer* balancer, Balancer* before, const uint8_t* kept, const uint8_t[2][256] usable
+) noexcept nogil:
+    cdef bint here[256]
+    cdef uint32_t i, tag
+    cdef uint16_t means
+    cdef uint8_t uplink
+    cdef int family
+    memset(here, 0, sizeof(here))
+    for i in range(balancer.count):
+        here[balancer.uplinks[i]] = True
+    balancer.sticky = before.sticky
+    memset(&before.sticky, 0, sizeof(before.sticky))
+    for tag in range(1, <uint32_t>TAGS):
+        means = balancer.sticky.tags[tag].meaning
+        if means == 0:
+            continue
+        uplink = <uint8_t>(means & UPLINK_BITS)
+        family = 1 if means & FAMILY_BIT else 0
+        if here[uplink] and kept[uplink] and usable[family][uplink]:
+            balancer.tags[family][uplink] = <uint16_t>tag
+        else:
+            forget_tag(&balancer.sticky, tag)
+    give_tags(balancer)
+
+
+cdef Choice* turns_of(Balancer* balancer, int family) noexcept nogil:
+    return &balancer.choices[0 if balancer.shared else family]
+
+
+cdef bint go_on(Choice* choice, const Choice* before, const uint8_t* kept) noexcept nogil:
+    cdef uint32_t i
+    if choice.count != before.count:
+        return False
+    for i in range(choice.count):
+        if (
+            choice.uplinks[i].id != before.uplinks[i].id or not kept[choice.uplinks[i].id]
+            or choice.uplinks[i].weight != before.uplinks[i].weight
+        ):
+            return False
+    copy_choice(choice, before)
+    return True
 
 
 cdef uint8_t choose(

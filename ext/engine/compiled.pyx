@@ -2,7 +2,8 @@
 from libc.stdlib cimport calloc, free
 
 from classifier.engine.balancers cimport (
-    TO_BALANCER, TO_DIRECT, TO_DROP, TO_UPLINK, compile_balancer, destroy_balancer, refresh,
+    TO_BALANCER, TO_DIRECT, TO_DROP, TO_UPLINK, compile_balancer, create_sticky,
+    destroy_balancer, name_digest, refresh,
 )
 from classifier.engine.matching cimport compile_matcher, destroy_matcher
 
@@ -17,6 +18,20 @@ cdef int compile_policy(
     compile_uplinks(compiled, policy)
     compile_balancers(compiled, policy, key)
     compile_all_rules(compiled, policy, interfaces)
+    compile_rule_names(compiled, policy, key)
+    return 0
+
+
+cdef int begin(Compiled* compiled, object policy) except -1:
+    cdef uint32_t i
+    for uplink in policy.uplinks:
+        i = uplink.id
+        compiled.usable[0][i] = True
+        compiled.usable[1][i] = compiled.has_ipv6[i]
+    for i in range(compiled.balancer_count):
+        if compiled.balancers[i].remembers:
+            create_sticky(&compiled.balancers[i])
+    refresh_all(compiled)
     return 0
 
 
@@ -26,6 +41,8 @@ cdef void destroy_compiled(Compiled* compiled) noexcept nogil:
         destroy_balancer(&compiled.balancers[i])
     free(compiled.balancers)
     free(compiled.targets)
+    free(compiled.rule_digests)
+    free(compiled.rule_flows)
     destroy_matcher(&compiled.matcher)
 
 
@@ -40,8 +57,7 @@ cdef int compile_uplinks(Compiled* compiled, object policy) except -1:
             raise UsageError(f"uplink {uplink.name}: id {uplink.id} is that of {names[uplink.id]}")
         id = uplink.id
         compiled.marks[id] = policy.mark(uplink)
-        compiled.usable[0][id] = True
-        compiled.usable[1][id] = uplink.gateway6 is not None
+        compiled.has_ipv6[id] = uplink.gateway6 is not None
     compiled.marks[0] = policy.gateway.marks.direct
     return 0
 
@@ -58,8 +74,13 @@ cdef int compile_balancers(Compiled* compiled, object policy, const HashKey* key
         made = &compiled.balancers[compiled.balancer_count]
         compiled.balancer_count += 1
         compile_balancer(made, balancer, ids, fallback, key)
-        refresh(made, compiled.usable)
     return 0
+
+
+cdef void refresh_all(Compiled* compiled) noexcept nogil:
+    cdef uint32_t i
+    for i in range(compiled.balancer_count):
+        refresh(&compiled.balancers[i], compiled.usable)
 
 
 cdef int compile_all_rules(Compiled* compiled, object policy, dict interfaces) except -1:
@@ -72,6 +93,17 @@ cdef int compile_all_rules(Compiled* compiled, object policy, dict interfaces) e
     for i in range(compiled.rule_count):
         compiled.targets[i] = target(policy, rules[i].use, rules[i].strict)
     compile_matcher(&compiled.matcher, compile_rules(policy, interfaces), len(rules))
+    return 0
+
+
+cdef int compile_rule_names(Compiled* compiled, object policy, const HashKey* key) except -1:
+    cdef int32_t i
+    compiled.rule_digests = <uint64_t*>calloc(compiled.rule_count + 1, sizeof(uint64_t))
+    compiled.rule_flows = <uint64_t*>calloc(compiled.rule_count + 1, sizeof(uint64_t))
+    if compiled.rule_digests == NULL or compiled.rule_flows == NULL:
+        raise MemoryError("no memory for the policy's rules")
+    for i in range(compiled.rule_count):
+        compiled.rule_digests[i] = name_digest(key, policy.rules[i].name)
     return 0
 
 

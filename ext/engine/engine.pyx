@@ -1,27 +1,34 @@
 """The engine: parse -> in-flight table -> rules -> sticky table -> method -> mark."""
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from classifier.engine.balancers cimport (
-    HASH, TO_BALANCER, TO_DROP, TO_UPLINK, Balancer, Target, choose, forget_uplink, refresh,
+    HASH, TO_BALANCER, TO_DROP, TO_UPLINK, Balancer, Target, choose, forget_uplink, give_tags,
     remember, remembered, sticky_key,
 )
-from classifier.engine.compiled cimport compile_policy, destroy_compiled
+from classifier.engine.compiled cimport begin, compile_policy, destroy_compiled, refresh_all
 from classifier.engine.hashing cimport address_pair, siphash, splitmix
 from classifier.engine.matching cimport Candidates, look_up, next_rule
 from classifier.engine.mutex cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
+from classifier.engine.succession cimport Succession, destroy_succession, prepare, succeed
 from classifier.engine.tables cimport (
-    Slot, create, destroy, expires, find, insert, latest, prefetch, remove, value,
+    Slot, create, destroy, expires, find, insert, latest, prefetch, purge, remove, value,
 )
 from classifier.engine.wire cimport parse
+
+import threading
 
 from classifier.engine.counters import EngineCounters
 from classifier.engine.decision import REASONS
 from classifier.engine.decision import Decision as DecisionValue
+from classifier.engine.interfaces import numbered
 from classifier.errors import UsageError
+
+cdef extern from "<unistd.h>" nogil:
+    int usleep(unsigned int microseconds)
 
 # Indices into classifier.engine.decision.REASONS.
 cdef enum Reason:
@@ -44,6 +51,10 @@ cdef enum:
     FLIGHT_TIME = 5000
     # The longest key of a flow: ports and protocol, addresses.
     FLOW_WORDS = 5
+    # Slots purged while the lock is held, a few hundred microseconds at most, and microseconds in
+    # which others can take it then.
+    PURGED_AT_ONCE = 4096
+    PAUSE = 100
 
 
 cdef class Engine:
@@ -61,19 +72,17 @@ cdef class Engine:
         self.hash_key.k0 = splitmix(&state)
         self.hash_key.k1 = splitmix(&state)
         self.random = state
+        self.naming = threading.Lock()
+        self.replacing = threading.Lock()
         create(&self.in_flight, in_flight, True)
-        named = {*policy.gateway.lan, *(name for r in policy.rules for name in r.in_interfaces)}
-        self.interfaces = {name: number for number, name in enumerate(sorted(named), 1)}
+        self.interfaces = numbered(policy, {})
+        self.numbered_interfaces = self.interfaces
         compile_policy(&self.compiled, policy, self.interfaces, &self.hash_key)
-        names = {uplink.id: uplink.name for uplink in policy.uplinks}
-        self.names = tuple([names.get(id) for id in range(256)])
-        self.rule_flows = <uint64_t*>calloc(self.compiled.rule_count + 1, sizeof(uint64_t))
-        if self.rule_flows == NULL:
-            raise MemoryError("no memory for the counters of rules")
+        begin(&self.compiled, policy)
+        self.names = names_by_id(policy)
 
     def __dealloc__(self):
         destroy_compiled(&self.compiled)
-        free(self.rule_flows)
         destroy(&self.in_flight)
         pthread_mutex_destroy(&self.lock)
 
@@ -81,29 +90,96 @@ cdef class Engine:
         """The number by which an item says its interface; 0 for one that the policy does not name."""
         return self.interfaces.get(name, 0)
 
+    def replace_policy(self, policy, usable=None):
+        """Goes on with another policy; flows are decided all the while, each by one or the other.
+
+        `usable` maps names of uplinks to whether they can take IPv4 flows, and whether IPv6 flows.
+        An uplink of both policies that it does not name stays as it is; a new one is not usable. An
+        uplink is of both when its name and its id are.
+
+        Kept are: flows in flight, as long as their uplink is there, whatever the new rules say;
+        sticky entries, where a balancer of the same name has the same key (`by`, prefixes) and
+        size, those of uplinks that left it excepted; the turns of nth, where the usable uplinks of a
+        balancer and their weights are the same; counters of uplinks and, by their names, of rules;
+        numbers of interfaces. A new `timeout` counts from an entry's next use. A table of another
+        size begins empty.
+
+        UsageError, MemoryError: nothing has changed.
+        """
+        cdef Compiled next
+        cdef Succession succession
+        memset(&next, 0, sizeof(next))
+        memset(&succession, 0, sizeof(succession))
+        usable = usable or {}
+        with self.replacing:
+            try:
+                for name in usable.keys() - {uplink.name for uplink in policy.uplinks}:
+                    raise UsageError(f"the policy has no uplink {name!r}")
+                all_interfaces = numbered(policy, self.numbered_interfaces)
+                interfaces = {name: all_interfaces[name] for name in numbered(policy, {})}
+                names = names_by_id(policy)
+                compile_policy(&next, policy, interfaces, &self.hash_key)
+                prepare(&succession, &next, &self.compiled, policy, self.policy, usable)
+                with self.naming:
+                    with nogil:
+                        pthread_mutex_lock(&self.lock)
+                        succeed(&succession, &next, &self.compiled, self.counts.uplinks)
+                        self.compiled, next = next, self.compiled
+                        pthread_mutex_unlock(&self.lock)
+                    self.policy = policy
+                    self.names = names
+                    self.interfaces = interfaces
+                    self.numbered_interfaces = all_interfaces
+            finally:
+                destroy_compiled(&next)
+                destroy_succession(&succession)
+        with nogil:
+            self.give_all_tags()
+
     def set_usable(self, name, bint ipv4, bint ipv6):
         """Says for which families an uplink can take flows now; those it cannot, it forgets."""
         cdef uint32_t i
         cdef int family
-        cdef uint8_t id = self._uplink(name).id
+        cdef uint8_t id
         cdef bint wanted[2]
-        wanted[0] = ipv4
-        wanted[1] = ipv6 and self._uplink(name).gateway6 is not None
-        with nogil:
-            pthread_mutex_lock(&self.lock)
-            for family in range(2):
-                self.compiled.usable[family][id] = wanted[family]
-            for i in range(self.compiled.balancer_count):
+        with self.naming:
+            id = self._uplink(name).id
+            wanted[0] = ipv4
+            wanted[1] = ipv6 and self.compiled.has_ipv6[id]
+            with nogil:
+                pthread_mutex_lock(&self.lock)
                 for family in range(2):
-                    if not wanted[family]:
-                        forget_uplink(&self.compiled.balancers[i], family, id)
-                refresh(&self.compiled.balancers[i], self.compiled.usable)
+                    self.compiled.usable[family][id] = wanted[family]
+                    for i in range(self.compiled.balancer_count):
+                        if not wanted[family]:
+                            forget_uplink(&self.compiled.balancers[i], family, id)
+                refresh_all(&self.compiled)
+                pthread_mutex_unlock(&self.lock)
+        with nogil:
+            self.give_all_tags()
+
+    cdef void give_all_tags(self) noexcept nogil:
+        # There are fewer uplinks than tags, so that a table from which enough has been purged has
+        # one for each.
+        cdef bint enough = False
+        cdef uint32_t i
+        while not enough:
+            enough = True
+            pthread_mutex_lock(&self.lock)
+            for i in range(self.compiled.balancer_count):
+                if self.compiled.balancers[i].remembers and not give_tags(&self.compiled.balancers[i]):
+                    purge(&self.compiled.balancers[i].sticky, PURGED_AT_ONCE)
+                    enough = False
             pthread_mutex_unlock(&self.lock)
+            if not enough:
+                usleep(PAUSE)
 
     def usable_families(self, name):
         """Whether an uplink can take IPv4 flows, and whether IPv6 flows."""
-        cdef uint8_t id = self._uplink(name).id
-        return bool(self.compiled.usable[0][id]), bool(self.compiled.usable[1][id])
+        cdef uint8_t id
+        with self.naming:
+            id = self._uplink(name).id
+            return bool(self.compiled.usable[0][id]), bool(self.compiled.usable[1][id])
 
     def _uplink(self, name):
         try:
@@ -114,61 +190,69 @@ cdef class Engine:
     def counters(self):
         cdef uint32_t i
         cdef int32_t rule
-        entries = size = 0
-        for i in range(self.compiled.balancer_count):
-            entries += self.compiled.balancers[i].sticky.entries
-            size += self.compiled.balancers[i].sticky.capacity
-        return EngineCounters(
-            packets=self.counts.packets,
-            malformed=self.counts.malformed,
-            in_flight=self.counts.in_flight,
-            uplinks={u.name: self.counts.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
-            rules=tuple([self.rule_flows[rule] for rule in range(self.compiled.rule_count)]),
-            direct=self.counts.direct,
-            dropped=self.counts.dropped,
-            sticky_entries=entries,
-            sticky_size=size,
-        )
+        with self.naming:
+            entries = size = 0
+            for i in range(self.compiled.balancer_count):
+                entries += self.compiled.balancers[i].sticky.entries
+                entries -= self.compiled.balancers[i].sticky.forgotten
+                size += self.compiled.balancers[i].sticky.capacity
+            return EngineCounters(
+                packets=self.counts.packets,
+                malformed=self.counts.malformed,
+                in_flight=self.counts.in_flight,
+                uplinks={u.name: self.counts.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
+                rules=tuple(
+                    [self.compiled.rule_flows[rule] for rule in range(self.compiled.rule_count)]
+                ),
+                direct=self.counts.direct,
+                dropped=self.counts.dropped,
+                sticky_entries=entries,
+                sticky_size=size,
+            )
 
     def classify(self, packet, uint64_t now, in_interface=None, user=None):
         """Decides one packet at `now` milliseconds; see `Classifier.classify`."""
         cdef Py_buffer view
         cdef Item item
-        item.interface = self.interfaces.get(in_interface, 0)
         item.uid = -1 if user is None else user
         PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
         item.data = <const uint8_t*>view.buf
         item.size = <size_t>view.len
-        with nogil:
-            self.decide(&item, 1, now)
-        PyBuffer_Release(&view)
-        return self.decision_value(&item.decision)
+        try:
+            with self.naming:
+                item.interface = self.interfaces.get(in_interface, 0)
+                with nogil:
+                    self.decide(&item, 1, now)
+                return self.decision_value(&item.decision)
+        finally:
+            PyBuffer_Release(&view)
 
     def classify_many(self, packets, uint64_t now, in_interface=None):
         """Decides packets in order, as one batch; see `Classifier.classify_many`."""
         cdef Py_buffer views[BATCH]
         cdef Item items[BATCH]
         cdef size_t count, i
-        cdef uint16_t interface = self.interfaces.get(in_interface, 0)
         decisions = []
         packets = list(packets)
-        for begin in range(0, len(packets), BATCH):
+        for first in range(0, len(packets), BATCH):
             count = 0
             try:
-                for packet in packets[begin : begin + BATCH]:
+                for packet in packets[first : first + BATCH]:
                     PyObject_GetBuffer(packet, &views[count], PyBUF_SIMPLE)
                     items[count].data = <const uint8_t*>views[count].buf
                     items[count].size = <size_t>views[count].len
-                    items[count].interface = interface
                     items[count].uid = -1
                     count += 1
-                with nogil:
-                    self.decide(items, count, now)
+                with self.naming:
+                    for i in range(count):
+                        items[i].interface = self.interfaces.get(in_interface, 0)
+                    with nogil:
+                        self.decide(items, count, now)
+                    for i in range(count):
+                        decisions.append(self.decision_value(&items[i].decision))
             finally:
                 for i in range(count):
                     PyBuffer_Release(&views[i])
-            for i in range(count):
-                decisions.append(self.decision_value(&items[i].decision))
         return decisions
 
     def decide_one(self, const uint8_t[::1] packet, uint16_t interface, int64_t uid, uint64_t now):
@@ -288,14 +372,18 @@ cdef class Engine:
             self.find_rule(lookup, interface, uid)
         decision.rule = lookup.rule
         if lookup.rule >= 0:
-            self.rule_flows[lookup.rule] += 1
+            self.compiled.rule_flows[lookup.rule] += 1
         self.use_target(lookup, decision)
         slot = insert(
             &self.in_flight, slot, lookup.flow_digest, self.now + FLIGHT_TIME, 0, 0, self.now
         )
+        # The rule's number is good for this policy only, its name's digest for the next ones.
         value(slot)[0] = (
-            (<uint64_t><uint32_t>decision.rule << 16)
+            (self.compiled.generation << 48) | (<uint64_t><uint32_t>decision.rule << 16)
             | (<uint64_t>decision.uplink << 8) | decision.action
+        )
+        value(slot)[1] = (
+            self.compiled.rule_digests[decision.rule] if decision.rule >= 0 else 0
         )
 
     cdef bint find_in_flight(self, Lookup* lookup, Decision* decision, Slot** slot) noexcept nogil:
@@ -303,15 +391,18 @@ cdef class Engine:
         # not, `slot` is where in the table it belongs.
         cdef Slot* entry = find(&self.in_flight, lookup.flow_digest)
         cdef uint64_t decided
+        cdef bint gone = False
         slot[0] = entry
         if entry.life == 0:
             return False
+        if (value(entry)[0] >> 48) != (self.compiled.generation & 0xFFFF):
+            gone = not self.carry_over(entry)
         decided = value(entry)[0]
         decision.rule = <int32_t>(decided >> 16)
         decision.uplink = <uint8_t>(decided >> 8)
         decision.action = <uint8_t>decided
         decision.reason = IN_FLIGHT
-        if expires(entry) <= self.now or (
+        if gone or expires(entry) <= self.now or (
             decision.uplink and not self.compiled.usable[lookup.packet.family == 6][decision.uplink]
         ):
             remove(&self.in_flight, entry)
@@ -320,6 +411,26 @@ cdef class Engine:
         decision.mark = 0
         if decision.action == ACCEPT:
             decision.mark = self.compiled.marks[decision.uplink]
+        return True
+
+    cdef bint carry_over(self, Slot* entry) noexcept nogil:
+        # Takes a flow in flight to this policy from the one that decided it, which is fewer than
+        # 65536 policies ago. False: its uplink is gone, and its id may be another's by now.
+        cdef uint64_t* decided = value(entry)
+        cdef uint8_t uplink = <uint8_t>(decided[0] >> 8)
+        cdef uint64_t ago = (self.compiled.generation - (decided[0] >> 48)) & 0xFFFF
+        cdef int32_t rule = -1, i
+        if uplink and self.compiled.since[uplink] + ago > self.compiled.generation:
+            return False
+        if decided[1]:
+            for i in range(self.compiled.rule_count):
+                if self.compiled.rule_digests[i] == decided[1]:
+                    rule = i
+                    break
+        decided[0] = (
+            (self.compiled.generation << 48) | (<uint64_t><uint32_t>rule << 16)
+            | (decided[0] & 0xFFFF)
+        )
         return True
 
     cdef void use_target(self, Lookup* lookup, Decision* decision) noexcept nogil:
@@ -394,3 +505,8 @@ cdef class Engine:
         decision.reason = DROP
         decision.action = DROP_PACKET
         decision.mark = 0
+
+
+def names_by_id(policy):
+    names = {uplink.id: uplink.name for uplink in policy.uplinks}
+    return tuple([names.get(id) for id in range(256)])

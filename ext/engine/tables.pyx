@@ -24,6 +24,9 @@ cdef enum:
     MOST_REMOVED = 3
     # Windows of slots that are searched for an entry used once before one used again has to go.
     MOST_WINDOWS = 16
+    # Slots that an insertion searches for forgotten entries, as long as there are some: two cache
+    # lines, and a quarter of a table's entries can be inserted before all slots have been searched.
+    PURGED_SLOTS = 8
 
 cdef extern from *:
     """
@@ -87,6 +90,8 @@ cdef inline size_t empty(Table* table, Slot* entry) noexcept nogil:
     table.entries -= 1
     if table.holders.holders != NULL:
         let_go(&table.holders, holder(entry))
+        table.tags[tag(entry)].entries -= 1
+        table.forgotten -= meaning(table, entry) == 0
     while True:
         index = after(table, index)
         moved = slot_at(table, index)
@@ -132,7 +137,10 @@ cdef inline size_t make_room(
     # Sweeps a few slots, so that a table in use sheds what has expired; if it is still full, the
     # one of the entries seen that expires first has to go. Returns what has become of `slot`.
     cdef int removed
-    cdef Slot* entry = soonest(table)
+    cdef Slot* entry
+    if table.forgotten:
+        slot = purge_some(table, home, slot)
+    entry = soonest(table)
     for removed in range(MOST_REMOVED):
         if entry.life == 0 or expires(entry) > now:
             break
@@ -212,6 +220,7 @@ cdef Slot* insert(
     if table.holders.holders != NULL:
         number = holder_of(&table.holders, host)
         hold(&table.holders, number)
+        table.tags[tag].entries += 1
     set_life(entry, when, number, tag)
     return entry
 
@@ -226,14 +235,43 @@ cdef uint32_t change_holder(Table* table, uint32_t present, uint64_t host) noexc
     return other
 
 
-cdef void remove_tagged(Table* table, uint64_t tag) noexcept nogil:
-    # A removal brings entries into the slot looked at, or into later ones; past the table's end it
-    # brings those of its begin, which have been looked at.
-    cdef size_t index = 0
+cdef uint32_t new_tag(Table* table, uint16_t meaning) noexcept nogil:
+    # Never 0, so that a number can say that there is no tag.
+    cdef uint32_t tried, number
+    for tried in range(<uint32_t>TAGS):
+        number = (table.next_tag + tried) & TAG_MASK
+        if number and table.tags[number].meaning == 0 and table.tags[number].entries == 0:
+            table.tags[number].meaning = meaning
+            table.next_tag = number + 1
+            return number
+    return 0
+
+
+cdef void forget_tag(Table* table, uint32_t tag) noexcept nogil:
+    table.tags[tag].meaning = 0
+    table.forgotten += table.tags[tag].entries
+
+
+cdef void purge(Table* table, size_t count) noexcept nogil:
+    # A removal brings another entry into the slot looked at, or none.
     cdef Slot* entry
-    while index < table.slot_count:
-        entry = slot_at(table, index)
-        if entry.life and (entry.life & TAG_MASK) == tag:
+    while count and table.forgotten:
+        entry = slot_at(table, table.purge_hand)
+        if entry.life and meaning(table, entry) == 0:
             remove(table, entry)
         else:
-            index += 1
+            table.purge_hand = after(table, table.purge_hand)
+            count -= 1
+
+
+cdef size_t purge_some(Table* table, size_t home, size_t slot) noexcept nogil:
+    # During an insertion: returns what has become of `slot`.
+    cdef Slot* entry
+    cdef int looked
+    for looked in range(PURGED_SLOTS):
+        entry = slot_at(table, table.purge_hand)
+        if entry.life and meaning(table, entry) == 0:
+            slot = nearer(table, home, slot, empty(table, entry))
+        else:
+            table.purge_hand = after(table, table.purge_hand)
+    return slot

@@ -144,6 +144,49 @@ class Model:
                     del entries[key]
         self.begin_turns()
 
+    def replace_policy(self, policy: Policy, usable: dict[str, tuple[bool, bool]]) -> None:
+        """What stays is what has the same name, and of uplinks also the same id."""
+        before, old_usable = self.policy, self.usable
+        ids = {u.name: u.id for u in before.uplinks}
+        kept = {u.name for u in policy.uplinks if ids.get(u.name) == u.id}
+        self.policy = policy
+        self.usable = {4: set(), 6: set()}
+        for uplink in policy.uplinks:
+            now = tuple(uplink.name in kept & old_usable[family] for family in (4, 6))
+            ipv4, ipv6 = usable.get(uplink.name, now)
+            self.usable[4] |= {uplink.name} if ipv4 else set()
+            self.usable[6] |= {uplink.name} if ipv6 and uplink.gateway6 is not None else set()
+        rules = {rule.name for rule in policy.rules}
+        self.in_flight = {
+            key: (uplink, rule if rule in rules else None, mark, expires)
+            for key, (uplink, rule, mark, expires) in self.in_flight.items()
+            if uplink is None or uplink in kept
+        }
+        balancers = {b.name: b for b in before.balancers}
+        sticky, turns = self.sticky, self.turns
+        self.sticky = {b.name: {} for b in policy.balancers}
+        self.turns = {b.name: {} for b in policy.balancers}
+        for balancer in policy.balancers:
+            old = balancers.get(balancer.name)
+            if old is None:
+                continue
+            members = {m.uplink for m in balancer.members} & kept
+            if table_key(old) is not None and table_key(old) == table_key(balancer):
+                self.sticky[balancer.name] = {
+                    key: (uplink, expires)
+                    for key, (uplink, expires) in sticky[balancer.name].items()
+                    if uplink in members & self.usable[key[0]]
+                }
+            if old.method == balancer.method == "nth":
+                weights = {m.uplink: m.weight for m in balancer.members}
+                self.turns[balancer.name] = {
+                    family: t
+                    for family, t in turns[balancer.name].items()
+                    if set(t.uplinks) <= members
+                    and t.weights == Turns({u: weights[u] for u in t.uplinks}).weights
+                }
+        self.begin_turns()
+
     def shares(self, balancer: Balancer, family: int) -> dict[str, int]:
         return {m.uplink: m.weight for m in balancer.members if m.uplink in self.usable[family]}
 
@@ -248,6 +291,14 @@ class Model:
             return -shares[uplink] / log(u)
 
         return max(shares, key=score)
+
+
+def table_key(balancer: Balancer) -> tuple[object, ...] | None:
+    """What two sticky tables must have alike to mean the same; None where there is none."""
+    sticky = balancer.sticky
+    if sticky is None or balancer.method == "hash":
+        return None
+    return sticky.by, sticky.prefix4, sticky.prefix6, sticky.size
 
 
 def matches(rule: Rule, packet: Packet) -> bool:
