@@ -17,7 +17,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 
 from classifier.engine.hashing cimport reduce
-from classifier.engine.holders cimport Holders, set_of
+from classifier.engine.holders cimport Holders
 
 cdef enum:
     TAG_MASK = 0x1FF
@@ -92,13 +92,6 @@ cdef inline void prefetch(const Table* table, uint64_t digest) noexcept nogil:
     cdef Slot* slot = slot_at(table, reduce(digest, table.slot_count))
     prefetch_line(slot)
     prefetch_line(slot + (<size_t>2 << table.shift))
-
-
-cdef inline void prefetch_entry(const Table* table, uint64_t digest, uint64_t host) noexcept nogil:
-    # In a table with holders.
-    prefetch(table, digest)
-    prefetch_line(set_of(&table.holders, host))
-    prefetch_line(set_of(&table.holders, host) + 4)
 
 
 # The entry of a key, expired or not; if it has none, the empty slot where look-ups for it end.

@@ -11,8 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from pyroute2 import WireGuard
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.generic import GenericNetlinkSocket
+from pyroute2.netlink.generic.wireguard import (
+    WG_CMD_GET_DEVICE,
+    WG_GENL_NAME,
+    WG_GENL_VERSION,
+    wgmsg,
+)
 
 from classifier.errors import HostError
 
@@ -93,9 +100,15 @@ def _own(link: Any) -> Iterator[str]:
 
 
 def _wireguard(name: str) -> Iterator[str]:
+    request = wgmsg()
+    request["cmd"], request["version"] = WG_CMD_GET_DEVICE, WG_GENL_VERSION
+    request["attrs"].append(("WGDEVICE_A_IFNAME", name))
+    flags = NLM_F_REQUEST | NLM_F_DUMP
     try:
-        with WireGuard() as netlink:
-            messages = list(netlink.info(name))
+        # pyroute2's WireGuard() leaves its socket open where there is no such family.
+        with GenericNetlinkSocket() as netlink:
+            netlink.bind(WG_GENL_NAME, wgmsg)
+            messages = list(netlink.nlm_request(request, msg_type=netlink.prid, msg_flags=flags))
     except NetlinkError as error:
         # Deleted meanwhile, or one of another implementation.
         if error.code in _NO_SUCH:

@@ -14,7 +14,7 @@ from classifier.engine.mutex cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
 from classifier.engine.tables cimport (
-    Slot, create, destroy, expires, find, insert, latest, prefetch, prefetch_entry, remove, value,
+    Slot, create, destroy, expires, find, insert, latest, prefetch, remove, value,
 )
 from classifier.engine.wire cimport parse
 
@@ -267,7 +267,7 @@ cdef class Engine:
             if balancer.remembers or balancer.method == HASH:
                 lookup.sticky = sticky_key(balancer, &self.hash_key, &lookup.packet)
             if balancer.remembers:
-                prefetch_entry(&balancer.sticky, lookup.sticky.digest, lookup.sticky.host)
+                prefetch(&balancer.sticky, lookup.sticky.digest)
 
     cdef void decide_packet(
         self, Lookup* lookup, uint16_t interface, int64_t uid, Decision* decision

@@ -96,7 +96,7 @@ NAMED = [
 ]
 
 
-@pytest.mark.parametrize("command", ["check", "plan", "run", "down"])
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
 def test_thirty_mistakes_are_all_named_and_nothing_is_changed(
     lab: StartLab, configuration: Configuration, command: str
 ) -> None:
@@ -128,3 +128,16 @@ def test_an_interface_that_is_not_there_stops_the_start_before_any_change(
     assert done.returncode == 1
     assert "eth1" in done.stderr
     assert snapshot(gateway.gateway) == before
+
+
+def test_a_file_full_of_mistakes_keeps_nobody_from_removing_what_is_ours(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration({"wired": 1, "wifi1": 1}), service=False)
+    before = snapshot(gateway.gateway)
+    gateway.start_service()
+    gateway.service.kill()
+    gateway.service.config.write_text(THIRTY_MISTAKES)
+    for arguments in ([str(gateway.service.config)], []):
+        assert gateway.service.command("down", *arguments, check=False).returncode == 0
+        assert snapshot(gateway.gateway) == before

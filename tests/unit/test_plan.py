@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from classifier.config import load_policy
+from classifier.config.gateway import HELPERS
 from classifier.errors import HostError
-from classifier.host import snapshot_json
+from classifier.host import ct_helpers, snapshot_json
 from classifier.host.diff import diff
 from classifier.host.iptables.chains import chains
 from classifier.host.iptables.snapshot import FirewallSnapshot
@@ -179,3 +180,7 @@ def test_own_flows_are_queued_on_every_path_of_a_multipath_default_route() -> No
     assert "-o eth0 -j nfqc-queue" in output
     assert "-o eth1 -j nfqc-queue" in output
     assert "-o eth2 -j MARK --set-xmark 0x300/0x3f00" in output
+
+
+def test_every_helper_that_a_file_may_name_is_known_to_the_host() -> None:
+    assert set(HELPERS) == set(ct_helpers.NAMES)
