@@ -350,8 +350,6 @@ ip link add br0 type bridge
 ip link set v4 master br0
 ip link set v6 master br0
 ip link add link br0 name above type macvlan
-ip tuntap add tun0 mode tun
-ip tuntap add tap0 mode tap
 """
 
 
@@ -372,8 +370,16 @@ def test_the_kinds_and_endpoints_of_links_are_read(host: Namespace) -> None:
     assert found("above") == ("macvlan", both)
     assert found("d0") == ("veth", ())
     assert found("lo") == ("", ())
-    assert found("tun0") == ("tun", ())
-    assert found("tap0") == ("tun", ())
+
+
+@pytest.mark.parametrize("mode", ["tun", "tap"])
+def test_a_tunnel_of_a_program_is_known_as_one(host: Namespace, mode: str) -> None:
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("there is no /dev/net/tun here")
+    host.run(["ip", "tuntap", "add", "tunnel9", "mode", mode])
+    with host.enter():
+        [link] = [link for link in reading.read().links if link.name == "tunnel9"]
+    assert (link.kind, link.endpoints) == ("tun", ())
 
 
 _OTHER_KINDS = {
