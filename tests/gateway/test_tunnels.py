@@ -158,19 +158,25 @@ def network() -> Iterator[Network]:
             """,
         )
         gateway.run(["nft", "-f", "-"], input=_COUNTER)
-        with internet.enter():
-            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with server:
-            server.bind((REMOTE, 7))
-            answering = threading.Thread(target=_tell_sources, args=(server,))
-            answering.start()
-            made = Network(gateway, lan, internet)
-            try:
-                yield made
-            finally:
-                with made.client(internet) as last:
-                    last.sendto(b"", (REMOTE, 7))
-                answering.join()
+        with answering(internet):
+            yield Network(gateway, lan, internet)
+
+
+@contextmanager
+def answering(where: Namespace) -> Iterator[None]:
+    """The remote answers each packet with the address that it came from."""
+    with where.enter():
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        last = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with server, last:
+        server.bind((REMOTE, 7))
+        thread = threading.Thread(target=_tell_sources, args=(server,))
+        thread.start()
+        try:
+            yield
+        finally:
+            last.sendto(b"", (REMOTE, 7))
+            thread.join()
 
 
 def _tell_sources(server: socket.socket) -> None:
@@ -293,6 +299,38 @@ def test_an_endpoint_that_changes_is_followed(
     assert network.loops == before
 
 
+@pytest.mark.parametrize("bound", ["local 192.0.3.2", "dev eth1"])
+def test_a_tunnel_that_was_made_over_one_uplink_stays_on_it(
+    network: Network, tmp_path: Path, bound: str
+) -> None:
+    with Namespace.create("other internet") as other:
+        pair = ["type", "veth", "peer", "name", "peer1", "netns", f"/proc/self/fd/{other.fileno()}"]
+        network.gateway.run(["ip", "link", "add", "eth1", *pair], pass_fds=[other.fileno()])
+        shell(
+            other,
+            f"""
+            ip addr add 192.0.3.1/24 dev peer1; ip link set peer1 up
+            ip addr add {ENDPOINT} dev lo; ip addr add {REMOTE} dev lo
+            ip link add far type vxlan id 70 local {ENDPOINT} remote 192.0.3.2 dstport 4789
+            ip link set far address 02:00:00:00:99:01 up; ip addr add 10.99.0.1/24 dev far
+            """,
+        )
+        shell(
+            network.gateway,
+            f"""
+            ip addr add 192.0.3.2/24 dev eth1; ip link set eth1 up
+            ip link del vxlan0
+            ip link add vxlan0 type vxlan id 70 remote {ENDPOINT} dstport 4789 {bound}
+            ip addr add {VPN}/24 dev vxlan0; ip link set vxlan0 up
+            """,
+        )
+        wifi = '[uplinks.wifi]\ninterface = "eth1"\ngateway = "192.0.3.1"\n[balancers.all]'
+        config = CONFIG.replace("[balancers.all]", wifi)
+        with running(network.gateway, tmp_path / "service", config), answering(other):
+            assert network.came_from(20) == {VPN: 10, WIRED: 10}
+            assert network.loops == NONE
+
+
 def test_everything_for_tunnels_is_gone_after_the_stop(network: Network, tmp_path: Path) -> None:
     before = shell(network.gateway, "ip rule; iptables-save -t mangle")
     with running(network.gateway, tmp_path / "service", CONFIG):
@@ -312,8 +350,6 @@ ip link add br0 type bridge
 ip link set v4 master br0
 ip link set v6 master br0
 ip link add link br0 name above type macvlan
-ip tuntap add tun0 mode tun
-ip tuntap add tap0 mode tap
 """
 
 
@@ -334,8 +370,16 @@ def test_the_kinds_and_endpoints_of_links_are_read(host: Namespace) -> None:
     assert found("above") == ("macvlan", both)
     assert found("d0") == ("veth", ())
     assert found("lo") == ("", ())
-    assert found("tun0") == ("tun", ())
-    assert found("tap0") == ("tun", ())
+
+
+@pytest.mark.parametrize("mode", ["tun", "tap"])
+def test_a_tunnel_of_a_program_is_known_as_one(host: Namespace, mode: str) -> None:
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("there is no /dev/net/tun here")
+    host.run(["ip", "tuntap", "add", "tunnel9", "mode", mode])
+    with host.enter():
+        [link] = [link for link in reading.read().links if link.name == "tunnel9"]
+    assert (link.kind, link.endpoints) == ("tun", ())
 
 
 _OTHER_KINDS = {
