@@ -53,6 +53,65 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a line can carry, in bytes per second."""
+
+    down: int
+    """From the internet to the gateway."""
+    up: int
+
+
+ProbeKind = Literal["icmp", "tcp", "dns", "http"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a health probe asks."""
+
+    text: str
+    """As it is written in the file: its name in reports and metrics; http: the URL."""
+    host: str
+    """An address in its usual spelling; http: a host name, too."""
+    port: int = 0
+    """0 for icmp."""
+    name: str = ""
+    """dns: the name that is asked for."""
+
+    @property
+    def family(self) -> Literal[4, 6]:
+        """Which of an uplink's families it judges; a host name is asked over IPv4."""
+        return 6 if ":" in self.host else 4
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an uplink is probed, and when it counts as down; see `classifier.uplinks.health`."""
+
+    probe: ProbeKind
+    targets: tuple[Target, ...]
+    interval: float = 1.0
+    """Seconds from the start of one round, in which all targets are asked, to the next."""
+    timeout: float = 1.0
+    """Seconds after which an answer counts as lost."""
+    down: int = 3
+    """Bad rounds in a row after which the uplink is down."""
+    up: int = 5
+    """Good rounds in a row that it needs to come back."""
+    need: int = 1
+    """Targets that must answer in a good round; each family by itself."""
+    window: int = 30
+    """Rounds over which loss and latency are measured."""
+    loss: int = 40
+    """Percent; down above."""
+    loss_ok: int = 10
+    """Percent; comes back at this or below."""
+    latency: float = 1.0
+    """Seconds; down above."""
+    latency_ok: float = 0.5
+    """Seconds; comes back at this or below."""
+
+
+@dataclass(frozen=True, slots=True)
 class Uplink:
     name: str
     id: int
@@ -66,6 +125,15 @@ class Uplink:
     masquerade: bool = True
     onlink: bool = False
     """The gateway is in none of the interface's networks, and that is intended."""
+    tier: int = 1
+    """Lower first; see `Balancer.least_up`."""
+    capacity: Capacity | None = None
+    flush: Literal["down", "never"] = "down"
+    """Whether its connections are ended when it goes down and another uplink can take them."""
+    failback: Literal["keep", "move"] = "keep"
+    """What becomes of flows that others took while it was down, once it is back."""
+    health: Health | None = None
+    """None: it is not probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +153,7 @@ class Member:
 
     uplink: str
     weight: int
+    tier: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +164,8 @@ class Balancer:
     sticky: Sticky | None = None
     fallback: str = DIRECT
     """Used when no member can take the flow: direct, drop, or the name of an uplink or balancer."""
+    least_up: int = 1
+    """Uplinks that have to be up; the next tier joins while fewer are in those before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,18 @@ from classifier.commands.table import Column, paragraph, render
 from classifier.config.advice import size_text, sticky_memory
 from classifier.config.names import dscp_name, protocol_name
 from classifier.host.state import table_of
-from classifier.policy import Balancer, Policy, PortRange, Rule, Sticky, Uplink
+from classifier.policy import (
+    Balancer,
+    Capacity,
+    Health,
+    Member,
+    Policy,
+    PortRange,
+    Rule,
+    Sticky,
+    Uplink,
+)
+from classifier.uplinks.tiers import taking
 
 
 def policy_data(policy: Policy) -> dict[str, object]:
@@ -29,6 +40,11 @@ def policy_data(policy: Policy) -> dict[str, object]:
                 "weight": uplink.weight,
                 "masquerade": uplink.masquerade,
                 "onlink": uplink.onlink,
+                "tier": uplink.tier,
+                "capacity": dataclasses.asdict(uplink.capacity) if uplink.capacity else None,
+                "flush": uplink.flush,
+                "failback": uplink.failback,
+                "health": _health_data(uplink.health) if uplink.health else None,
             }
             for uplink in policy.uplinks
         },
@@ -36,9 +52,14 @@ def policy_data(policy: Policy) -> dict[str, object]:
             balancer.name: {
                 "method": balancer.method,
                 "uplinks": {
-                    name: {"weight": weight, "share": share}
-                    for name, weight, share in _shares(balancer)
+                    member.uplink: {
+                        "weight": member.weight,
+                        "tier": member.tier,
+                        "share": share,
+                    }
+                    for member, share in _shares(balancer)
                 },
+                "least_up": balancer.least_up,
                 "sticky": dataclasses.asdict(balancer.sticky) if balancer.sticky else None,
                 "fallback": balancer.fallback,
             }
@@ -56,15 +77,20 @@ def policy_data(policy: Policy) -> dict[str, object]:
 
 def policy_text(policy: Policy, advice: Sequence[str]) -> str:
     """The effective policy and warnings about it."""
+    plain = _life_row(Uplink("", 0, ""))[1:]
+    life = [_life_row(uplink) for uplink in policy.uplinks]
+    if all(row[1:] == plain for row in life):
+        life = []  # nothing is said in the file
     parts = [
         _gateway_text(policy),
         render(_UPLINK_COLUMNS, [_uplink_row(policy, uplink) for uplink in policy.uplinks]),
-        render(_BALANCER_COLUMNS, [_balancer_row(balancer) for balancer in policy.balancers]),
+        render(_LIFE_COLUMNS, life) if life else "",
+        render(_BALANCER_COLUMNS, [_balancer_row(balancer) for balancer in policy.balancers])
+        if policy.balancers
+        else "",
         render(_RULE_COLUMNS, _rule_rows(policy)),
         "".join(paragraph("warning: ", sentence) for sentence in advice),
     ]
-    if not policy.balancers:
-        del parts[2]
     return "\n".join(part for part in parts if part)
 
 
@@ -79,6 +105,14 @@ _UPLINK_COLUMNS = (
     Column("weight", right=True),
     Column("masquerade"),
     Column("onlink"),
+)
+_LIFE_COLUMNS = (
+    Column("uplink"),
+    Column("tier", right=True),
+    Column("capacity"),
+    Column("flush"),
+    Column("failback"),
+    Column("health"),
 )
 _BALANCER_COLUMNS = (
     Column("balancer"),
@@ -134,15 +168,64 @@ def _uplink_row(policy: Policy, uplink: Uplink) -> tuple[object, ...]:
     )
 
 
+def _life_row(uplink: Uplink) -> tuple[object, ...]:
+    return (
+        uplink.name,
+        uplink.tier,
+        _capacity_text(uplink.capacity),
+        uplink.flush,
+        uplink.failback,
+        _health_text(uplink.health) if uplink.health else "not probed",
+    )
+
+
+def _capacity_text(capacity: Capacity | None) -> str:
+    if capacity is None:
+        return "unknown"
+    if capacity.down == capacity.up:
+        return rate_text(capacity.down)
+    return f"{rate_text(capacity.down)} down, {rate_text(capacity.up)} up"
+
+
+def rate_text(rate: int) -> str:
+    """Bytes per second as they are written in the configuration, in the largest unit that fits."""
+    kilobits = rate // 125
+    for unit, size in (("gbit", 1_000_000), ("mbit", 1000)):
+        if kilobits % size == 0:
+            return f"{kilobits // size}{unit}"
+    return f"{kilobits}kbit"
+
+
+def _health_text(health: Health) -> str:
+    """Only how it is probed and when it is down; the rest is in --json."""
+    interval = duration_text(health.interval)
+    targets = _listed([target.text for target in health.targets])
+    return (
+        f"{health.probe} to {targets} every {interval}; down after {health.down} rounds, "
+        f"up after {health.up}"
+    )
+
+
+def _health_data(health: Health) -> dict[str, object]:
+    values = dataclasses.asdict(health)
+    names = {target.name for target in health.targets if target.name}
+    targets = [target.text for target in health.targets]
+    return {**values, "targets": targets, "name": next(iter(names), None)}
+
+
 def _balancer_row(balancer: Balancer) -> tuple[str, ...]:
-    shares = ", ".join(f"{name} {share:.1%}" for name, _, share in _shares(balancer))
+    shares = ", ".join(f"{member.uplink} {share:.1%}" for member, share in _shares(balancer))
     return balancer.name, balancer.method, shares, _sticky_text(balancer), balancer.fallback
 
 
-def _shares(balancer: Balancer) -> list[tuple[str, int, float]]:
-    """Name, weight and wanted share (0 to 1) of each uplink of a balancer."""
-    total = sum(member.weight for member in balancer.members)
-    return [(m.uplink, m.weight, m.weight / total) for m in balancer.members]
+def _shares(balancer: Balancer) -> list[tuple[Member, float]]:
+    """Each uplink of a balancer with the share (0 to 1) it gets while all are up."""
+    taking_flows = taking(balancer, [member.uplink for member in balancer.members])
+    total = sum(member.weight for member in taking_flows)
+    return [
+        (member, member.weight / total if member in taking_flows else 0.0)
+        for member in balancer.members
+    ]
 
 
 def _sticky_text(balancer: Balancer) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from classifier.config import values
 from classifier.config.reading import Parse, Table, WrongValueError, did_you_mean
-from classifier.config.uplinks import LARGEST_WEIGHT
+from classifier.config.uplinks import LARGEST_TIER, LARGEST_WEIGHT
 from classifier.policy import DIRECT, DROP, RESERVED_NAMES, Balancer, Member, Sticky, Uplink
 
 _LARGEST_STICKY_TABLE = 16_777_216
@@ -22,20 +22,22 @@ _KEY: Parse[StickyKey] = values.choice("remote", "local", "local+remote")
 def read_balancers(root: Table, uplinks: tuple[Uplink, ...]) -> tuple[Balancer, ...]:
     """The balancers in the order of the file."""
     tables = dict(root.named_tables("balancers"))
-    weights = {uplink.name: uplink.weight for uplink in uplinks}
+    by_name = {uplink.name: uplink for uplink in uplinks}
     balancers = []
     for name, table in tables.items():
-        _check_name(name, table, weights)
+        _check_name(name, table, by_name)
         balancers.append(
             Balancer(
                 name=name,
                 method=table.one("method", _method, "nth"),
-                members=_read_members(table, weights, tables),
+                members=_read_members(table, by_name, tables),
                 sticky=_read_sticky(table),
                 fallback=table.one("fallback", values.string, DIRECT),
+                least_up=table.one("least_up", values.integer(1, 253), 1),
             )
         )
-        _check_fallback(balancers[-1], table, {DIRECT, DROP, *weights, *tables})
+        _check_fallback(balancers[-1], table, {DIRECT, DROP, *by_name, *tables})
+        _check_least_up(balancers[-1], table)
         table.finish()
     _check_cycles(balancers, tables)
     return tuple(balancers)
@@ -56,7 +58,7 @@ def _method(value: object) -> Method:
 
 
 def _read_members(
-    table: Table, weights: Mapping[str, int], balancers: Collection[str]
+    table: Table, uplinks: Mapping[str, Uplink], balancers: Collection[str]
 ) -> tuple[Member, ...]:
     if "uplinks" not in table:
         table.required("uplinks", values.string, "")
@@ -64,27 +66,41 @@ def _read_members(
 
     def known(value: object) -> str:
         name = values.string(value)
-        if name in weights:
+        if name in uplinks:
             return name
         if name in balancers:
             raise WrongValueError("is a balancer; a balancer spreads flows over uplinks only")
-        raise WrongValueError(f"must be the name of an uplink{did_you_mean(name, weights)}")
+        raise WrongValueError(f"must be the name of an uplink{did_you_mean(name, uplinks)}")
 
     if not table.raw("uplinks"):
         table.wrong("uplinks", "must name at least one uplink")
         return ()
     if not isinstance(table.raw("uplinks"), Mapping):
         names = table.many("uplinks", known, distinct=True)
-        return tuple(Member(name, weights[name]) for name in names)
+        return tuple(Member(name, uplinks[name].weight, uplinks[name].tier) for name in names)
     own = table.table("uplinks")
     members = []
     for name in own:
-        weight = own.one(name, values.integer(1, LARGEST_WEIGHT), 1)
         try:
-            members.append(Member(known(name), weight))
+            members.append(_read_member(own, uplinks[known(name)]))
         except WrongValueError as error:
             own.wrong(name, str(error))
     return tuple(members)
+
+
+def _read_member(table: Table, uplink: Uplink) -> Member:
+    """From a weight, or a table with weight and tier; what it leaves out is the uplink's own."""
+    weight = values.integer(1, LARGEST_WEIGHT)
+    if not isinstance(table.raw(uplink.name), Mapping):
+        return Member(uplink.name, table.one(uplink.name, weight, 1), uplink.tier)
+    own = table.table(uplink.name)
+    member = Member(
+        uplink=uplink.name,
+        weight=own.one("weight", weight, uplink.weight),
+        tier=own.one("tier", values.integer(1, LARGEST_TIER), uplink.tier),
+    )
+    own.finish()
+    return member
 
 
 def _read_sticky(table: Table) -> Sticky | None:
@@ -118,6 +134,14 @@ def _check_fallback(balancer: Balancer, table: Table, known: Collection[str]) ->
     elif balancer.fallback not in known:
         hint = did_you_mean(balancer.fallback, known)
         table.wrong("fallback", f"must be direct, drop, or name an uplink or balancer{hint}")
+
+
+def _check_least_up(balancer: Balancer, table: Table) -> None:
+    if balancer.least_up > len(balancer.members) > 0:
+        count = len(balancer.members)
+        table.wrong(
+            "least_up", f"is more than the uplinks of the balancer, of which there are {count}"
+        )
 
 
 def _check_cycles(balancers: list[Balancer], tables: Mapping[str, Table]) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 from classifier.config import values
-from classifier.config.reading import Table
-from classifier.policy import Gateway, Uplink
+from classifier.config.health import read_health
+from classifier.config.reading import Parse, Table
+from classifier.policy import Capacity, Gateway, Uplink
 
 LARGEST_WEIGHT = 65535
+LARGEST_TIER = 255
+
+_FLUSH: Parse[Literal["down", "never"]] = values.choice("down", "never")
+_FAILBACK: Parse[Literal["keep", "move"]] = values.choice("keep", "move")
 
 
 def read_uplinks(root: Table, gateway: Gateway) -> tuple[Uplink, ...]:
@@ -39,7 +47,26 @@ def _read_uplink(name: str, number: int, table: Table) -> Uplink:
         weight=table.one("weight", values.integer(1, LARGEST_WEIGHT), 1),
         masquerade=table.one("masquerade", values.boolean, True),
         onlink=table.one("onlink", values.boolean, False),
+        tier=table.one("tier", values.integer(1, LARGEST_TIER), 1),
+        capacity=_read_capacity(table),
+        flush=table.one("flush", _FLUSH, "down"),
+        failback=table.one("failback", _FAILBACK, "keep"),
+        health=read_health(table),
     )
+
+
+def _read_capacity(table: Table) -> Capacity | None:
+    if "capacity" not in table:
+        return None
+    if not isinstance(table.raw("capacity"), Mapping):
+        both = table.one("capacity", values.rate, 0)
+        return Capacity(both, both)
+    own = table.table("capacity")
+    capacity = Capacity(
+        down=own.required("down", values.rate, 0), up=own.required("up", values.rate, 0)
+    )
+    own.finish()
+    return capacity
 
 
 def _check_name(name: str, table: Table) -> None:

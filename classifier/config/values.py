@@ -21,6 +21,8 @@ W = TypeVar("W", bound=str)
 
 _DURATION = re.compile(r"([0-9]+)(ms|s|m|h)")
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_RATE = re.compile(r"([0-9]{1,9})([kmg])bit")
+_BYTES_PER_SECOND = {"k": 125, "m": 125_000, "g": 125_000_000}
 _LONGEST_DURATION = 366 * 24 * 3_600_000
 _PORTS = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 _PREFIX = re.compile(r"[^/%]+(/[0-9]{1,3})?")
@@ -77,6 +79,15 @@ def duration(value: object) -> float:
     if not 0 < milliseconds <= _LONGEST_DURATION:
         raise WrongValueError(f"{rule}, longer than 0 and at most a year")
     return milliseconds / 1000
+
+
+def rate(value: object) -> int:
+    """Bytes per second, from text such as "20mbit"; 1 kbit is 1000 bits."""
+    rule = 'must be a rate such as "500kbit", "20mbit" or "1gbit"'
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not int(match[1]):
+        raise WrongValueError(rule)
+    return int(match[1]) * _BYTES_PER_SECOND[match[2]]
 
 
 def ports(value: object) -> PortRange:
@@ -157,14 +168,14 @@ def gateway4(value: object) -> str:
     if value == "auto":
         return "auto"
     rule = 'must be the IPv4 address of a gateway, or "auto"'
-    address = _address(value, rule)
-    if address.version != 4:
+    found = address(value, rule)
+    if found.version != 4:
         raise WrongValueError(f"{rule}; an IPv6 address belongs in gateway6")
-    if not _may_be_gateway(address) or address == ipaddress.IPv4Address("255.255.255.255"):
+    if not is_unicast(found) or found == ipaddress.IPv4Address("255.255.255.255"):
         raise WrongValueError(
             f"{rule}, not an unspecified, loopback, multicast or broadcast address"
         )
-    return str(address)
+    return str(found)
 
 
 def gateway6(value: object) -> str:
@@ -172,12 +183,12 @@ def gateway6(value: object) -> str:
     if value == "auto":
         return "auto"
     rule = 'must be the IPv6 address of a gateway, or "auto"'
-    address = _address(value, rule)
-    if address.version != 6:
+    found = address(value, rule)
+    if found.version != 6:
         raise WrongValueError(f"{rule}; an IPv4 address belongs in gateway")
-    if not _may_be_gateway(address):
+    if not is_unicast(found):
         raise WrongValueError(f"{rule}, not an unspecified, loopback or multicast address")
-    return str(address)
+    return str(found)
 
 
 def interface(value: object) -> str:
@@ -268,7 +279,8 @@ def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _address(value: object, rule: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def address(value: object, rule: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address without a zone; `rule` is what a wrong value is told."""
     if not isinstance(value, str) or "%" in value:
         raise WrongValueError(rule)
     try:
@@ -277,5 +289,5 @@ def _address(value: object, rule: str) -> ipaddress.IPv4Address | ipaddress.IPv6
         raise WrongValueError(rule) from None
 
 
-def _may_be_gateway(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return not (address.is_unspecified or address.is_loopback or address.is_multicast)
+def is_unicast(found: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return not (found.is_unspecified or found.is_loopback or found.is_multicast)

@@ -24,6 +24,9 @@ count = 1
 interface = "eth0"
 gateway = "192.168.1.254"
 weight = 34
+[uplinks.wired.health]
+probe = "icmp"
+targets = "192.0.2.1"
 [uplinks.wifi1]
 interface = "eth1"
 [balancers.all]
@@ -87,6 +90,14 @@ KEYS = sorted(
         "dscp",
         "direct",
         "wired",
+        "tier",
+        "capacity",
+        "health",
+        "probe",
+        "targets",
+        "loss_ok",
+        "latency",
+        "least_up",
     ]
 )
 

@@ -88,6 +88,30 @@ warning: rule "rule 2" takes every flow; never reached: "rule 3"
     )
 
 
+def test_check_shows_tiers_capacity_and_health_where_the_file_has_some(tmp_path: Path) -> None:
+    file = tmp_path / "life.toml"
+    life = 'capacity = { down = "100mbit", up = "1500kbit" }\ntier = 2\nfailback = "move"\n'
+    health = '[uplinks.wired.health]\nprobe = "dns"\ntargets = ["192.0.2.53", "192.0.2.54:5353"]\n'
+    file.write_text(
+        GOOD.replace("onlink = true\n", f"{life}{health}interval = 2\nname = 'x.org'\n")
+    )
+    assert (
+        """
+uplink  tier  capacity                   flush  failback  health
+wired      2  100mbit down, 1500kbit up  down   move      dns to 192.0.2.53, 192.0.2.54:5353 every
+                                                          2s; down after 3 rounds, up after 5
+wifi1      1  unknown                    down   keep      not probed
+
+balancer  method  shares                    sticky                                    fallback
+all       nth     wired 0.0%, wifi1 100.0%"""
+        in run("check", str(file)).stdout
+    )
+    wired = json.loads(run("check", str(file), "--json").stdout)["uplinks"]["wired"]
+    assert wired["capacity"] == {"down": 12_500_000, "up": 187_500}
+    assert wired["health"]["targets"] == ["192.0.2.53", "192.0.2.54:5353"]
+    assert (wired["health"]["name"], wired["health"]["interval"]) == ("x.org", 2.0)
+
+
 def test_check_says_which_group_may_use_the_control_socket(tmp_path: Path) -> None:
     file = tmp_path / "group.toml"
     file.write_text(GOOD.replace("[gateway]", '[gateway]\ncontrol_group = "root"'))
@@ -112,10 +136,19 @@ def test_check_as_json_says_everything_that_is_in_effect(good: str) -> None:
         "weight": 1,
         "masquerade": False,
         "onlink": False,
+        "tier": 1,
+        "capacity": None,
+        "flush": "down",
+        "failback": "keep",
+        "health": None,
     }
     assert said["uplinks"]["wired"]["onlink"] is True
     assert said["sticky_memory"] == 65536 * 32
-    assert said["balancers"]["all"]["uplinks"]["wired"] == {"weight": 2, "share": 2 / 3}
+    assert said["balancers"]["all"]["uplinks"]["wired"] == {
+        "weight": 2,
+        "tier": 1,
+        "share": 2 / 3,
+    }
     assert said["balancers"]["all"]["sticky"]["timeout"] == 14400.0
     assert said["rules"][0]["protocol"] == [6, 17]
     assert said["rules"][0]["from_ports"] == [[1024, 65535]]

@@ -21,6 +21,10 @@ CONFIG = """
 lan = ["lan0"]
 [uplinks.wired]
 interface = "eth0"
+capacity = "100mbit"
+[uplinks.wired.health]
+probe = "icmp"
+targets = "192.0.2.1"
 [balancers.all]
 uplinks = "wired"
 sticky = "remote"

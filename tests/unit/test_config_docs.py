@@ -13,7 +13,7 @@ from classifier.config.advice import warnings
 from classifier.config.gateway import HELPERS
 from classifier.config.names import DSCP_NAMES
 from classifier.errors import ConfigError
-from classifier.policy import Balancer, Gateway, Queue, Rule, Sticky, Uplink
+from classifier.policy import Balancer, Gateway, Health, Queue, Rule, Sticky, Uplink
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
@@ -54,13 +54,13 @@ def test_the_mistakes_of_the_page_are_what_check_says() -> None:
 def test_every_key_has_its_row_on_the_page() -> None:
     keys = {
         field.name.rstrip("_")
-        for part in (Gateway, Queue, Uplink, Balancer, Rule, Sticky)
+        for part in (Gateway, Queue, Uplink, Health, Balancer, Rule, Sticky)
         for field in dataclasses.fields(part)
     }
     renamed = {"protocols": "protocol", "in_interfaces": "in_interface", "users": "user"}
     keys = {renamed.get(key, key) for key in keys} - {"id", "members"} | {"uplinks"}
     rows = set(re.findall(r"`([a-z0-9_]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", PAGE, re.M))))
-    assert rows == keys
+    assert rows == keys | {"icmp", "tcp", "dns", "http"}  # the kinds of probes have rows, too
 
 
 def test_every_helper_and_code_point_of_the_page_is_known() -> None:
@@ -68,3 +68,15 @@ def test_every_helper_and_code_point_of_the_page_is_known() -> None:
     assert re.findall(r"`([^`]+)`", helpers) == list(HELPERS)
     (code_points,) = re.findall(r"one or more of 0 to 63, or ([^|]*) \|", PAGE)
     assert set(re.findall(r"`([^`]+)`", code_points)) <= set(DSCP_NAMES)
+
+
+def test_the_defaults_of_the_page_are_those_of_health() -> None:
+    (table,) = re.findall(
+        r"^## `\[uplinks\.NAME\.health\]`\n(.*?)^## ", PAGE, re.DOTALL | re.MULTILINE
+    )
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| `([^`]+)` \|", table, re.MULTILINE))
+    keys = "\n".join(f"{key} = {value}" for key, value in rows.items() if key != "name")
+    text = '[uplinks.a]\ninterface = "eth0"\n[uplinks.a.health]\nprobe = "icmp"\n'
+    text += 'targets = "192.0.2.1"\n'
+    assert parse_policy(text + keys) == parse_policy(text)
+    assert len(rows) == 9

@@ -344,6 +344,49 @@ CASES = {
         '[[rules]]\nuse = "a"\nin_interface = ["br 0"]',
         3, "rules[1].in_interface[1]", '"br 0"', "no space",
     ),
+    "tier": (
+        '[uplinks.c]\ninterface = "x"\ntier = 0', 3, "uplinks.c.tier", "0", "from 1 to 255",
+    ),
+    "flush": (
+        '[uplinks.c]\ninterface = "x"\nflush = "always"',
+        3, "uplinks.c.flush", '"always"', '"down" or "never"',
+    ),
+    "failback": (
+        '[uplinks.c]\ninterface = "x"\nfailback = true',
+        3, "uplinks.c.failback", "true", '"keep" or "move"',
+    ),
+    "capacity as a number": (
+        '[uplinks.c]\ninterface = "x"\ncapacity = 100',
+        3, "uplinks.c.capacity", "100", "must be a rate",
+    ),
+    "capacity in another unit": (
+        '[uplinks.c]\ninterface = "x"\ncapacity = "10MB"',
+        3, "uplinks.c.capacity", '"10MB"', '"20mbit"',
+    ),
+    "no capacity": (
+        '[uplinks.c]\ninterface = "x"\ncapacity = "0mbit"',
+        3, "uplinks.c.capacity", '"0mbit"', "must be a rate",
+    ),
+    "capacity of one direction": (
+        '[uplinks.c]\ninterface = "x"\ncapacity = { down = "1mbit" }',
+        3, "uplinks.c.capacity.up", "", "is required",
+    ),
+    "health no table": (
+        '[uplinks.c]\ninterface = "x"\nhealth = "icmp"\n',
+        3, "uplinks.c.health", '"icmp"', "must be a table",
+    ),
+    "least_up": (
+        '[balancers.x]\nuplinks = ["a", "b"]\nleast_up = 3',
+        3, "balancers.x.least_up", "3", "of which there are 2",
+    ),
+    "tier in a balancer": (
+        '[balancers.x]\nuplinks = { a = { tier = "first" } }',
+        2, "balancers.x.uplinks.a.tier", '"first"', "from 1 to 255",
+    ),
+    "key of a member": (
+        '[balancers.x]\nuplinks = { a = { wieght = 1 } }',
+        2, "balancers.x.uplinks.a.wieght", "1", "did you mean weight?",
+    ),
     "a date": (
         '[[rules]]\nuse = "a"\nto = 1979-05-27', 3, "rules[1].to", "1979-05-27", "an address or",
     ),
@@ -355,6 +398,102 @@ def test_a_mistake_is_named(text: str, line: int, key: str, value: str, rule: st
     (mistake,) = mistakes(text + UPLINKS)
     assert (mistake.line, mistake.key, mistake.value) == (line, key, value)
     assert rule in mistake.rule
+
+
+# Lines of a health table, the key of the mistake in it, its value, a part of the rule.
+HEALTH_CASES = {
+    "no probe": ('targets = "192.0.2.1"', "probe", "", "is required"),
+    "unknown probe": ('probe = "ping"\ntargets = "x"', "probe", '"ping"', '"icmp", "tcp"'),
+    "no targets": ('probe = "icmp"', "targets", "", "is required"),
+    "empty targets": ('probe = "icmp"\ntargets = []', "targets", "[]", "must not be empty"),
+    "target twice": (
+        'probe = "icmp"\ntargets = ["192.0.2.1", "192.0.2.1"]',
+        "targets[2]", '"192.0.2.1"', "twice",
+    ),
+    "unknown key": (
+        'probe = "icmp"\ntargets = "192.0.2.1"\ntargts = 1', "targts", "1", "mean targets?",
+    ),
+    "icmp to a name": ('probe = "icmp"\ntargets = "x.org"', "targets", '"x.org"', "an address"),
+    "icmp to a command": (
+        'probe = "icmp"\ntargets = ["192.0.2.1", "$(reboot)"]',
+        "targets[2]", '"$(reboot)"', "an address",
+    ),
+    "icmp to a port": (
+        'probe = "icmp"\ntargets = "192.0.2.1:80"', "targets", '"192.0.2.1:80"', "an address",
+    ),
+    "icmp to oneself": ('probe = "icmp"\ntargets = "127.0.0.1"', "targets", '"127.0.0.1"', "loopb"),
+    "IPv6 over an uplink without": (
+        'probe = "icmp"\ntargets = "2001:db8::1"', "targets", '"2001:db8::1"', "needs gateway6",
+    ),
+    "tcp without a port": (
+        'probe = "tcp"\ntargets = "192.0.2.1"', "targets", '"192.0.2.1"', ":443",
+    ),
+    "tcp to port 0": ('probe = "tcp"\ntargets = "192.0.2.1:0"', "targets", '"192.0.2.1:0"', ":443"),
+    "tcp beyond the ports": (
+        'probe = "tcp"\ntargets = "192.0.2.1:65536"', "targets", '"192.0.2.1:65536"', ":443",
+    ),
+    "tcp to a name": ('probe = "tcp"\ntargets = "x;reboot:80"', "targets", '"x;reboot:80"', ":443"),
+    "IPv4 in brackets": (
+        'probe = "tcp"\ntargets = "[192.0.2.1]:80"', "targets", '"[192.0.2.1]:80"', ":443",
+    ),
+    "dns to a name": ('probe = "dns"\ntargets = "x.org"', "targets", '"x.org"', "a DNS server"),
+    "dns name": (
+        'probe = "dns"\ntargets = "192.0.2.1"\nname = "a b"', "name", '"a b"', "must be a name",
+    ),
+    "name beside icmp": (
+        'probe = "icmp"\ntargets = "192.0.2.1"\nname = "x.org"', "name", '"x.org"', "only",
+    ),
+    "http without a scheme": ('probe = "http"\ntargets = "x.org"', "targets", '"x.org"', "a URL"),
+    "another scheme": ('probe = "http"\ntargets = "ftp://x/"', "targets", '"ftp://x/"', "a URL"),
+    "http to a command": (
+        'probe = "http"\ntargets = "http://`id`/"', "targets", '"http://`id`/"', "a URL",
+    ),
+    "http with a line feed": (
+        'probe = "http"\ntargets = "http://x/\\nHost: y"',
+        "targets", '"http://x/\\nHost: y"', "a URL",
+    ),
+    "http with a password": (
+        'probe = "http"\ntargets = "http://a:b@x/"', "targets", '"http://a:b@x/"', "without a user",
+    ),
+    "http to a broken address": (
+        'probe = "http"\ntargets = "http://[::x]/"', "targets", '"http://[::x]/"', "a URL",
+    ),
+    "http beyond the ports": (
+        'probe = "http"\ntargets = "http://x:65536/"', "targets", '"http://x:65536/"', "a URL",
+    ),
+    "interval too short": (
+        'probe = "icmp"\ntargets = "192.0.2.1"\ninterval = "99ms"', "interval", '"99ms"', "100ms",
+    ),
+    "timeout": ('probe = "icmp"\ntargets = "192.0.2.1"\ntimeout = 0', "timeout", "0", "longer"),
+    "down": ('probe = "icmp"\ntargets = "192.0.2.1"\ndown = 0', "down", "0", "from 1 to 1000"),
+    "up": ('probe = "icmp"\ntargets = "192.0.2.1"\nup = 1001', "up", "1001", "from 1 to 1000"),
+    "window": ('probe = "icmp"\ntargets = "192.0.2.1"\nwindow = 0', "window", "0", "from 1 to"),
+    "need more than there are": (
+        'probe = "icmp"\ntargets = "192.0.2.1"\nneed = 2', "need", "2", "IPv4 targets, of which",
+    ),
+    "loss": ('probe = "icmp"\ntargets = "192.0.2.1"\nloss = 101', "loss", "101", "from 1 to 100"),
+    "loss_ok": (
+        'probe = "icmp"\ntargets = "192.0.2.1"\nloss_ok = 41', "loss_ok", "41", "above loss",
+    ),
+    "latency_ok": (
+        'probe = "icmp"\ntargets = "192.0.2.1"\nlatency_ok = 2', "latency_ok", "2", "above latency",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "key", "value", "rule"), HEALTH_CASES.values(), ids=HEALTH_CASES)
+def test_a_mistake_in_a_health_table_is_named(lines: str, key: str, value: str, rule: str) -> None:
+    (mistake,) = mistakes(f'[uplinks.c]\ninterface = "x"\n[uplinks.c.health]\n{lines}\n{UPLINKS}')
+    assert (mistake.key, mistake.value) == (f"uplinks.c.health.{key}", value)
+    assert rule in mistake.rule
+
+
+def test_need_is_counted_in_each_family_by_itself() -> None:
+    (mistake,) = mistakes(
+        '[uplinks.c]\ninterface = "x"\ngateway6 = "auto"\n[uplinks.c.health]\nprobe = "icmp"\n'
+        'targets = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]\nneed = 2' + UPLINKS
+    )
+    assert mistake.rule == "is more than the IPv6 targets, of which there are 1"
 
 
 def test_an_interface_of_two_uplinks_is_named() -> None:

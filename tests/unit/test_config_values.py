@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from classifier.config import parse_policy
-from classifier.policy import Balancer, Member, Policy, Rule, Sticky
+from classifier.policy import (
+    Balancer,
+    Capacity,
+    Health,
+    Member,
+    Policy,
+    Rule,
+    Sticky,
+    Target,
+    Uplink,
+)
 
 UPLINKS = """
 [uplinks.a]
@@ -143,3 +153,114 @@ def test_the_group_of_the_control_socket_is_none_or_one_of_this_host() -> None:
     assert policy("").gateway.control_group is None
     name = grp.getgrall()[0].gr_name
     assert policy(f'[gateway]\ncontrol_group = "{name}"').gateway.control_group == name
+
+
+def uplink(lines: str) -> Uplink:
+    (uplink,) = parse_policy(f'[uplinks.a]\ninterface = "eth0"\n{lines}').uplinks
+    return uplink
+
+
+def health(lines: str) -> Health:
+    found = uplink(f'gateway6 = "auto"\n[uplinks.a.health]\n{lines}').health
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("written", "capacity"),
+    [
+        ('"100mbit"', Capacity(12_500_000, 12_500_000)),
+        ('"1kbit"', Capacity(125, 125)),
+        ('{ down = "1gbit", up = "500kbit" }', Capacity(125_000_000, 62_500)),
+    ],
+)
+def test_a_capacity_is_kept_in_bytes_per_second(written: str, capacity: Capacity) -> None:
+    assert uplink(f"capacity = {written}").capacity == capacity
+
+
+def test_what_happens_to_connections_and_the_tier_have_defaults() -> None:
+    plain = uplink("")
+    assert (plain.tier, plain.flush, plain.failback) == (1, "down", "keep")
+    assert (plain.capacity, plain.health) == (None, None)
+    other = uplink('tier = 2\nflush = "never"\nfailback = "move"')
+    assert (other.tier, other.flush, other.failback) == (2, "never", "move")
+
+
+def test_a_member_of_a_balancer_has_the_tier_of_its_uplink_or_its_own() -> None:
+    tiers = UPLINKS.replace("weight = 3", "weight = 3\ntier = 2")
+
+    def members(written: str) -> tuple[Member, ...]:
+        (found,) = parse_policy(f"[balancers.x]\nuplinks = {written}\n{tiers}").balancers
+        return found.members
+
+    assert members('["a", "b"]') == (Member("a", 3, 2), Member("b", 1, 1))
+    assert members("{ a = 5, b = { tier = 4 } }") == (Member("a", 5, 2), Member("b", 1, 4))
+    assert members("{ a = { weight = 7 }, b = {} }") == (Member("a", 7, 2), Member("b", 1, 1))
+
+
+def test_health_of_the_contract_loads_exactly() -> None:
+    assert health(
+        """
+probe = "icmp"                 # icmp | tcp | dns | http
+targets = ["192.0.2.1", "192.0.2.2"]
+interval = "2s"
+timeout = "700ms"
+down = 4                       # rounds in a row
+up = 6
+need = 2                       # targets that must answer in a round
+window = 100
+loss = 30                      # percent over the window; down above, and
+loss_ok = 20                   # good again below
+latency = "400ms"
+latency_ok = "300ms"
+"""
+    ) == Health(
+        "icmp",
+        (Target("192.0.2.1", "192.0.2.1"), Target("192.0.2.2", "192.0.2.2")),
+        interval=2.0,
+        timeout=0.7,
+        down=4,
+        up=6,
+        need=2,
+        window=100,
+        loss=30,
+        loss_ok=20,
+        latency=0.4,
+        latency_ok=0.3,
+    )
+
+
+def test_the_lower_limits_follow_the_upper_ones() -> None:
+    plain = health('probe = "icmp"\ntargets = "192.0.2.1"')
+    assert plain == Health("icmp", (Target("192.0.2.1", "192.0.2.1"),))
+    found = health('probe = "icmp"\ntargets = "192.0.2.1"\nloss = 10\nlatency = "200ms"')
+    assert (found.loss_ok, found.latency_ok) == (2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("probe", "written", "target", "family"),
+    [
+        ("icmp", "2001:DB8::1", Target("2001:DB8::1", "2001:db8::1"), 6),
+        ("tcp", "192.0.2.1:443", Target("192.0.2.1:443", "192.0.2.1", 443), 4),
+        ("tcp", "[2001:db8::1]:443", Target("[2001:db8::1]:443", "2001:db8::1", 443), 6),
+        ("dns", "192.0.2.1", Target("192.0.2.1", "192.0.2.1", 53, "."), 4),
+        ("dns", "2001:db8::1", Target("2001:db8::1", "2001:db8::1", 53, "."), 6),
+        ("dns", "192.0.2.1:5353", Target("192.0.2.1:5353", "192.0.2.1", 5353, "."), 4),
+        (
+            "http",
+            "http://192.0.2.1/a?b=`c`",
+            Target("http://192.0.2.1/a?b=`c`", "192.0.2.1", 80),
+            4,
+        ),
+        ("http", "https://x.org", Target("https://x.org", "x.org", 443), 4),
+        (
+            "http",
+            "http://[2001:db8::1]:81/",
+            Target("http://[2001:db8::1]:81/", "2001:db8::1", 81),
+            6,
+        ),
+    ],
+)
+def test_a_target_means_what_it_says(probe: str, written: str, target: Target, family: int) -> None:
+    (found,) = health(f"probe = '{probe}'\ntargets = '{written}'").targets
+    assert (found, found.family) == (target, family)

@@ -1,0 +1,104 @@
+"""HTTP and HTTPS requests through one uplink, by aiohttp; names are looked up through it too."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import socket
+import ssl
+from typing import Any
+
+import aiohttp
+import aiohttp.abc
+import dns.rdatatype
+import dns.resolver
+
+from classifier.policy import Target
+from classifier.uplinks.probes.binding import Binding, NoAnswerError, bound_socket
+from classifier.uplinks.probes.dns import ask_server
+
+RESOLV_CONF = "/etc/resolv.conf"
+_DNS_PORT = 53
+_HEADERS = {"User-Agent": "nfq-classifier health probe", "Connection": "close"}
+
+
+async def probe(target: Target, binding: Binding) -> None:
+    """Returns when the target has answered a GET with a status from 200 to 299.
+
+    The body is not read, redirects are not followed, no proxy is used.
+    """
+
+    def make_socket(address: Any) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        return bound_socket(family, kind, protocol, binding)
+
+    connector = aiohttp.TCPConnector(
+        resolver=_Resolver(binding),
+        socket_factory=make_socket,
+        use_dns_cache=False,
+        force_close=True,
+        ssl=_tls(),
+    )
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, headers=_HEADERS) as session,
+            session.get(target.text, allow_redirects=False) as response,
+        ):
+            if not 200 <= response.status <= 299:
+                raise NoAnswerError(f"HTTP status {response.status}")
+    except aiohttp.ClientConnectorError as error:
+        raise error.os_error from None
+    except aiohttp.ClientError as error:
+        raise NoAnswerError(str(error) or type(error).__name__) from None
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reading the host's certificates takes longer than a request does."""
+    return ssl.create_default_context()
+
+
+class _Resolver(aiohttp.abc.AbstractResolver):
+    """IPv4 addresses of a name, from the host's DNS servers asked through an uplink."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        servers = _servers()
+        if not servers:
+            raise NoAnswerError(f"no DNS server in {RESOLV_CONF} can be asked through an uplink")
+        response = await ask_server((servers[0], _DNS_PORT), host, dns.rdatatype.A, self._binding)
+        addresses = [
+            str(record)
+            for answer in response.answer
+            if answer.rdtype == dns.rdatatype.A
+            for record in answer
+        ]
+        if not addresses:
+            raise NoAnswerError(f"{servers[0]} knows no IPv4 address of {host}")
+        return [
+            aiohttp.abc.ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def _servers() -> list[str]:
+    """The DNS servers of this host that are not on it."""
+    try:
+        listed = dns.resolver.Resolver(filename=RESOLV_CONF).nameservers
+    except dns.resolver.NoResolverConfiguration:
+        return []
+    return [str(server) for server in listed if not ipaddress.ip_address(str(server)).is_loopback]
