@@ -20,7 +20,7 @@ from classifier.policy import (
     Sticky,
     Uplink,
 )
-from classifier.uplinks.tiers import taking
+from classifier.uplinks.tiers import active
 
 
 def policy_data(policy: Policy) -> dict[str, object]:
@@ -220,7 +220,7 @@ def _balancer_row(balancer: Balancer) -> tuple[str, ...]:
 
 def _shares(balancer: Balancer) -> list[tuple[Member, float]]:
     """Each uplink of a balancer with the share (0 to 1) it gets while all are up."""
-    taking_flows = taking(balancer, [member.uplink for member in balancer.members])
+    taking_flows = active(balancer, [member.uplink for member in balancer.members]).members
     total = sum(member.weight for member in taking_flows)
     return [
         (member, member.weight / total if member in taking_flows else 0.0)

@@ -13,15 +13,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args
 
 from classifier.engine.classifier import Classifier
-from classifier.errors import ClassifierError, QueueError, ServiceError
+from classifier.errors import ClassifierError, QueueError, ServiceError, UsageError
+from classifier.host import conntrack
 from classifier.host.iptables.unclassified import unclassified
 from classifier.host.state import PROTOCOL, Family
 from classifier.policy import Policy
@@ -37,8 +38,11 @@ from classifier.service.queues import Queues, with_safe_count
 from classifier.service.reconcile import Look, Reconciler
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
+from classifier.service.uplinks import Uplinks, Usable, connections_to_end
+from classifier.state.asked import Asked, store_asked, stored_asked
 from classifier.state.ids import store_ids
 from classifier.state.seed import stored_seed
+from classifier.uplinks.tiers import with_active_tiers
 
 _T = TypeVar("_T")
 
@@ -74,7 +78,8 @@ class Service:
         self._started = time.monotonic()
         self._reconciler = Reconciler()
         self._reconciling: FoldedJob[None] | None = None
-        self._usable: Mapping[str, frozenset[Family]] = {}
+        self._usable: Usable = {}
+        self._uplinks = Uplinks(self._changed)
         self._warnings: tuple[str, ...] = ()
         self._released = False
         self._reloads = 0
@@ -128,6 +133,7 @@ class Service:
         self._queues = Queues(policy, self._classifier)
         undo.callback(self._queues.close)
         undo.callback(HostEvents(self._changed, own_protocol=PROTOCOL).close)
+        self._uplinks.asked = stored_asked(self._settings.state_dir)
         self._take(first)
         self._give(first)
 
@@ -138,6 +144,7 @@ class Service:
         undo.callback(self._queues.stop)
         routes = [
             Route("GET", "/status", self._status),
+            Route("POST", "/uplinks/{name}", self._steer),
             Route("POST", "/reload", self._reload),
             Route("POST", "/release", self._release),
         ]
@@ -149,6 +156,8 @@ class Service:
             log.warning("%s", warning)
         # Last, because all before it is undone by closing, and this undoes itself if it fails.
         await self._in_host_thread(lambda: self._reconciler.apply(first))
+        undo.callback(self._uplinks.close)
+        self._uplinks.probe(policy)
 
     def _seed(self) -> int:
         if self._settings.seed is not None:
@@ -167,10 +176,12 @@ class Service:
         self._queues.tell_trouble(time.monotonic())
         async with self._changing:
             look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
+            before = self._usable
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
             await self._in_host_thread(lambda: self._reconciler.apply(look))
             self._give(look)
+            await self._in_host_thread(lambda: self._end_connections(before, self._usable))
 
     async def _reload(self, request: Request) -> dict[str, Any]:
         """Take the file as it is now; where it has a mistake, the old policy stays in force."""
@@ -191,21 +202,18 @@ class Service:
     async def _change_to(self, look: Look) -> None:
         """Another policy: in the engine first, where uplinks that are new wait for their routes."""
         old, before = self._policy, self._usable
-        self._replace_policy(
-            look.policy, {name: now & before.get(name, _NONE) for name, now in look.usable.items()}
+        usable = self._uplinks.usable(look)
+        self._use(
+            look.policy, {name: now & before.get(name, _NONE) for name, now in usable.items()}
         )
         try:
             await self._in_host_thread(lambda: self._reconciler.apply(look))
         except BaseException:
-            self._replace_policy(old, before)
+            self._use(old, before)
             raise
         self._take(look)
         self._give(look)
-
-    def _replace_policy(self, policy: Policy, usable: Mapping[str, frozenset[Family]]) -> None:
-        families = {name: (4 in able, 6 in able) for name, able in usable.items()}
-        self._classifier.engine.replace_policy(policy, families)
-        self._policy, self._usable = policy, usable
+        self._uplinks.probe(look.policy)
 
     def _reload_on_signal(self) -> None:
         async def reload() -> None:
@@ -225,27 +233,56 @@ class Service:
             if warning not in self._warnings:
                 log.warning("%s", warning)
         self._warnings = look.plan.warnings
-        self._set_usable(
-            {name: now & self._usable.get(name, now) for name, now in look.usable.items()}
-        )
+        usable = self._uplinks.usable(look)
+        kept = {name: now & self._usable.get(name, now) for name, now in usable.items()}
+        self._use(self._policy, kept)
 
     def _give(self, look: Look) -> None:
-        self._set_usable(look.usable)
+        self._use(self._policy, self._uplinks.usable(look))
 
-    def _set_usable(self, usable: Mapping[str, frozenset[Family]]) -> None:
-        for name, families in usable.items():
-            if self._usable.get(name) != families:
-                self._classifier.engine.set_usable(name, 4 in families, 6 in families)
-        self._usable = usable
+    def _use(self, policy: Policy, usable: Usable) -> None:
+        """From here on flows are decided by `policy`, on the uplinks that are usable."""
+        engine = self._classifier.engine
+        active = with_active_tiers(policy, [name for name, able in usable.items() if able])
+        families = {name: (4 in able, 6 in able) for name, able in usable.items()}
+        if active != engine.policy:
+            engine.replace_policy(active, families)
+        else:
+            for name, able in usable.items():
+                if self._usable.get(name) != able:
+                    engine.set_usable(name, *families[name])
+        self._policy, self._usable = policy, usable
+
+    def _end_connections(self, before: Usable, after: Usable) -> None:
+        """After an uplink has gone or is back; only where another uplink takes their flows."""
+        for uplink in connections_to_end(self._policy, before, after):
+            log.info("uplink %s: its connections are ended, to be begun elsewhere", uplink.name)
+            conntrack.flush(self._policy.mark(uplink), self._policy.gateway.mask)
 
     def _described(self) -> str:
         uplinks = (
-            f"{uplink.name} ({uplink.interface}) {'up' if self._usable[uplink.name] else 'down'}"
+            f"{uplink.name} ({uplink.interface}) {self._uplinks.figures(uplink)['state']}"
             for uplink in self._policy.uplinks
         )
         numbers = self._queues.numbers
         last = f"-{numbers[-1]}" if len(numbers) > 1 else ""
         return f"{', '.join(uplinks)}; queue {numbers[0]}{last}"
+
+    async def _steer(self, request: Request) -> dict[str, Any]:
+        """Force or drain an uplink, or leave it to its own state."""
+        name, wanted = request.names["name"], request.body.get("state")
+        if name not in {uplink.name for uplink in self._policy.uplinks}:
+            raise UsageError(f"uplink {name}: the policy has no such uplink")
+        if wanted not in get_args(Asked):
+            raise UsageError(f"state = {wanted!r}: must be one of {', '.join(get_args(Asked))}")
+        state = cast(Asked, wanted)
+        self._uplinks.asked[name] = state
+        if not request.body.get("until_restart"):
+            asked: dict[str, Asked] = {**stored_asked(self._settings.state_dir), name: state}
+            store_asked(self._settings.state_dir, asked)
+        if self._reconciling is not None:
+            await self._reconciling.request_and_wait("by hand")
+        return self._uplinks.figures(self._policy.uplink(name))
 
     async def _release(self, request: Request) -> dict[str, Any]:
         """Let go of the host, for `down`: what it removes must not be put right."""
@@ -263,7 +300,8 @@ class Service:
         gone = () if passed is not None else (_RELEASED if self._released else _RULES_GONE,)
         return status.render(
             status.Figures(
-                policy=self._policy,
+                policy=self._classifier.policy,
+                lives={u.name: self._uplinks.figures(u) for u in self._policy.uplinks},
                 usable=frozenset(name for name, families in self._usable.items() if families),
                 counters=self._classifier.counters(),
                 queue=self._queues.figures(passed),

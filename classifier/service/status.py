@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,8 @@ class Figures:
     """Everything that one answer is made of, read at one moment."""
 
     policy: Policy
+    lives: Mapping[str, Mapping[str, Any]]
+    """Uplink to state, reason, since and so on."""
     usable: frozenset[str]
     counters: EngineCounters
     queue: QueueFigures
@@ -51,7 +54,7 @@ def render(figures: Figures) -> dict[str, Any]:
     return {
         "uplinks": {
             uplink.name: {
-                "state": "up" if uplink.name in figures.usable else "down",
+                **figures.lives[uplink.name],
                 "id": uplink.id,
                 "mark": policy.mark(uplink),
                 "table": table_of(uplink),

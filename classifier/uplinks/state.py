@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from classifier.state.asked import Asked
 from classifier.uplinks.health import Verdict
 
-Asked = Literal["auto", "up", "down", "drain"]
-"""What was asked for by hand. `auto`: nothing. `up`: in use whatever the probes say."""
 State = Literal["up", "draining", "down"]
 """`up` takes new flows; `draining` keeps those it has; on `down` none can go on."""
 

@@ -1,22 +1,29 @@
-"""Which uplinks of a balancer take new flows."""
+"""Which uplinks of a balancer are in use: those of the lowest tiers that are enough."""
 
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import replace
 
-from classifier.policy import Balancer, Member
+from classifier.policy import Balancer, Policy
 
 
-def taking(balancer: Balancer, up: Container[str]) -> tuple[Member, ...]:
-    """The members that new flows are spread over, in the order of the file, with their weights.
+def with_active_tiers(policy: Policy, up: Container[str]) -> Policy:
+    """`policy` with only those members in its balancers whose tiers are in use now.
 
-    `up`: names of the uplinks that take new flows. Tiers join from the lowest on until
-    `least_up` members are up; with 1, the next tier is used only when none of those before is up.
-    Fewer are returned where no more are up.
+    `up`: names of the uplinks that take new flows. Members that are down stay as long as their tier
+    is in use, so that the turns of the others go on.
     """
-    usable = [member for member in balancer.members if member.uplink in up]
-    ranked = sorted(member.tier for member in usable)
+    balancers = tuple(active(balancer, up) for balancer in policy.balancers)
+    return policy if balancers == policy.balancers else replace(policy, balancers=balancers)
+
+
+def active(balancer: Balancer, up: Container[str]) -> Balancer:
+    """Tiers join from the lowest on until `least_up` members are up; with 1, the next tier is used
+    only when none of those before is up. With no member up all are in use."""
+    ranked = sorted(member.tier for member in balancer.members if member.uplink in up)
     if not ranked:
-        return ()
+        return balancer
     last = ranked[min(balancer.least_up, len(ranked)) - 1]
-    return tuple(member for member in usable if member.tier <= last)
+    members = tuple(member for member in balancer.members if member.tier <= last)
+    return replace(balancer, members=members)

@@ -48,7 +48,7 @@ def test_new_flows_avoid_an_uplink_that_is_gone(
 def test_established_flows_of_an_uplink_that_is_down_do_not_move_and_go_on_when_it_is_back(
     lab: StartLab, configuration: Configuration
 ) -> None:
-    gateway = lab(configuration(WEIGHTS))
+    gateway = lab(configuration(WEIGHTS, uplink='flush = "never"'))
     with ExitStack() as undo:
         connections = [
             undo.enter_context(gateway.open(flow)) for flow in gateway.flows(4, "tcp", 8080)

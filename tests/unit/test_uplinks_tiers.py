@@ -1,47 +1,40 @@
-"""The next tier is used when the tiers before it have too few uplinks up, and only then."""
+"""Tiers: a standby uplink takes flows only when those before it are not enough."""
 
 from __future__ import annotations
 
 import pytest
 
-from classifier.policy import Balancer, Member
-from classifier.uplinks.tiers import taking
+from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Uplink
+from classifier.uplinks.tiers import with_active_tiers
 
-MEMBERS = (
-    Member("fibre", 5, tier=1),
-    Member("lte", 1, tier=3),
-    Member("dsl", 2, tier=1),
-    Member("neighbour", 1, tier=2),
-    Member("cable", 3, tier=1),
+MEMBERS = (Member("a", 2, 1), Member("b", 1, 1), Member("c", 1, 2), Member("d", 1, 3))
+
+
+@pytest.mark.parametrize(
+    ("least_up", "up", "active"),
+    [
+        (1, "abcd", "ab"),
+        (1, "bcd", "ab"),  # a stays: its turns go on when it is back
+        (1, "cd", "abc"),
+        (1, "d", "abcd"),
+        (1, "", "abcd"),
+        (2, "abcd", "ab"),
+        (2, "acd", "abc"),
+        (3, "abcd", "abc"),
+        (3, "ad", "abcd"),
+        (9, "abcd", "abcd"),
+    ],
 )
-
-# Names that are up, least_up, names that take new flows.
-CASES = [
-    ("fibre dsl cable neighbour lte", 1, "fibre dsl cable"),
-    ("dsl neighbour lte", 1, "dsl"),
-    ("neighbour lte", 1, "neighbour"),
-    ("lte", 1, "lte"),
-    ("", 1, ""),
-    ("unknown", 1, ""),
-    ("fibre dsl cable neighbour lte", 2, "fibre dsl cable"),
-    ("fibre dsl neighbour lte", 2, "fibre dsl"),
-    ("dsl neighbour lte", 2, "dsl neighbour"),
-    ("dsl lte", 2, "lte dsl"),
-    ("lte", 2, "lte"),
-    ("fibre dsl cable neighbour lte", 4, "fibre dsl neighbour cable"),
-    ("dsl neighbour lte", 3, "lte dsl neighbour"),
-    ("fibre lte", 5, "fibre lte"),
-]
+def test_the_lowest_tiers_that_are_enough_are_in_use(least_up: int, up: str, active: str) -> None:
+    uplinks = tuple(Uplink(name, number, name) for number, name in enumerate("abcd", 1))
+    made = Balancer("x", "nth", MEMBERS, least_up=least_up)
+    policy = Policy(Gateway(), Queue(), uplinks, (made,))
+    [balancer] = with_active_tiers(policy, set(up)).balancers
+    assert "".join(member.uplink for member in balancer.members) == active
 
 
-@pytest.mark.parametrize(("up", "least_up", "wanted"), CASES)
-def test_flows_go_to_the_lowest_tiers_that_have_enough_uplinks(
-    up: str, least_up: int, wanted: str
-) -> None:
-    balancer = Balancer("all", "nth", MEMBERS, least_up=least_up)
-    assert [member.uplink for member in taking(balancer, up.split())] == wanted.split()
-
-
-def test_members_keep_their_weights() -> None:
-    balancer = Balancer("all", "nth", MEMBERS)
-    assert taking(balancer, {"dsl", "cable"}) == (Member("dsl", 2), Member("cable", 3))
+def test_without_tiers_the_policy_is_the_same_object() -> None:
+    members = tuple(Member(name, 1) for name in "ab")
+    uplinks = tuple(Uplink(name, number, name) for number, name in enumerate("ab", 1))
+    policy = Policy(Gateway(), Queue(), uplinks, (Balancer("x", "nth", members),))
+    assert with_active_tiers(policy, {"b"}) is policy
