@@ -19,7 +19,18 @@ from classifier.errors import ClassifierError, ConfigError, UsageError
 
 PROGRAM = "nfq-classifier"
 
-COMMANDS = ("check", "plan", "run", "down", "status", "reload", "explain", "replay", "lab")
+COMMANDS = (
+    "check",
+    "plan",
+    "run",
+    "down",
+    "status",
+    "reload",
+    "uplink",
+    "explain",
+    "replay",
+    "lab",
+)
 """Each is the module classifier.commands.NAME, a `Command`; help lists them in this order."""
 
 _EPILOG = "exit codes: 0 done, 1 failed, 2 wrong usage or configuration"

@@ -38,7 +38,7 @@ from classifier.service.queues import Queues, with_safe_count
 from classifier.service.reconcile import Look, Reconciler
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
-from classifier.service.uplinks import Uplinks, Usable, connections_to_end
+from classifier.service.uplinks import States, Uplinks, Usable, connections_to_end
 from classifier.state.asked import Asked, store_asked, stored_asked
 from classifier.state.ids import store_ids
 from classifier.state.seed import stored_seed
@@ -176,12 +176,12 @@ class Service:
         self._queues.tell_trouble(time.monotonic())
         async with self._changing:
             look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
-            before = self._usable
+            before = self._uplinks.states
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
             await self._in_host_thread(lambda: self._reconciler.apply(look))
             self._give(look)
-            await self._in_host_thread(lambda: self._end_connections(before, self._usable))
+            await self._in_host_thread(lambda: self._end_connections(before))
 
     async def _reload(self, request: Request) -> dict[str, Any]:
         """Take the file as it is now; where it has a mistake, the old policy stays in force."""
@@ -253,9 +253,9 @@ class Service:
                     engine.set_usable(name, *families[name])
         self._policy, self._usable = policy, usable
 
-    def _end_connections(self, before: Usable, after: Usable) -> None:
+    def _end_connections(self, before: States) -> None:
         """After an uplink has gone or is back; only where another uplink takes their flows."""
-        for uplink in connections_to_end(self._policy, before, after):
+        for uplink in connections_to_end(self._policy, before, self._uplinks.states):
             log.info("uplink %s: its connections are ended, to be begun elsewhere", uplink.name)
             conntrack.flush(self._policy.mark(uplink), self._policy.gateway.mask)
 

@@ -27,6 +27,9 @@ _FAMILIES: tuple[Family, ...] = (4, 6)
 Usable = Mapping[str, frozenset[Family]]
 """Uplink to the families whose new flows it takes."""
 
+States = Mapping[str, State]
+"""Uplink to what it is."""
+
 
 @dataclass(slots=True)
 class _Probing:
@@ -111,6 +114,11 @@ class Uplinks:
         else:
             before.reason = reason
 
+    @property
+    def states(self) -> States:
+        """As they were told last."""
+        return {name: shown.state for name, shown in self._shown.items()}
+
     def figures(self, uplink: Uplink) -> dict[str, Any]:
         """What `status` tells of an uplink's life; see docs/commands.md."""
         shown = self._shown[uplink.name]
@@ -154,19 +162,18 @@ def _bytes(interface: str) -> tuple[int | None, int | None]:
     return None, None
 
 
-def connections_to_end(policy: Policy, before: Usable, after: Usable) -> Iterator[Uplink]:
+def connections_to_end(policy: Policy, before: States, after: States) -> Iterator[Uplink]:
     """The uplinks whose connections are to be ended now that `before` has become `after`.
 
     Of an uplink that went down (`flush`), and, of one that is back and moves its flows
     (`failback`), the standby uplinks that took them. None where no other uplink can take the flows.
     """
     for uplink in policy.uplinks:
-        others = any(able for name, able in after.items() if name != uplink.name)
-        gone = before.get(uplink.name) and not after[uplink.name]
-        back = not before.get(uplink.name) and after[uplink.name]
-        if gone and others and uplink.flush == "down":
+        others = any(state == "up" for name, state in after.items() if name != uplink.name)
+        was, now = before.get(uplink.name, "up"), after[uplink.name]
+        if was != "down" and now == "down" and others and uplink.flush == "down":
             yield uplink
-        if back and uplink.failback == "move":
+        if was == "down" and now == "up" and uplink.failback == "move":
             yield from _standbys(policy, uplink)
 
 
