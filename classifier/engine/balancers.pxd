@@ -6,6 +6,12 @@ from classifier.engine.methods cimport Choice
 from classifier.engine.tables cimport Slot, Table
 from classifier.engine.wire cimport Packet
 
+cdef enum:
+    # What a sticky entry's tag means: the uplink's id, and the family, so that an uplink that goes
+    # down for one family is forgotten for that one only.
+    UPLINK_BITS = 0xFF
+    FAMILY_BIT = 0x100
+
 cdef enum TargetKind:
     TO_DIRECT = 0
     TO_DROP = 1
@@ -89,6 +95,14 @@ cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept n
 cdef void take_over(
     Balancer* balancer, Balancer* before, const uint8_t* kept, const uint8_t[2][256] usable
 ) noexcept nogil
+
+# Of nth: goes on with the turns of each family whose uplinks, all `kept`, and weights are the same.
+cdef void continue_turns(
+    Balancer* balancer, const Choice* ipv4, const Choice* ipv6, const uint8_t* kept
+) noexcept nogil
+
+# The turns of a family, which both families share while the same uplinks are usable.
+cdef Choice* turns_of(Balancer* balancer, int family) noexcept nogil
 
 # An uplink by the balancer's method, or 0 when none can take the flow.
 cdef uint8_t choose(

@@ -12,12 +12,6 @@ from classifier.engine.tables cimport (
 from classifier.errors import UsageError
 from classifier.policy import Sticky
 
-cdef enum:
-    # What a sticky entry's tag means: the uplink's id, and the family, so that an uplink that goes
-    # down for one family is forgotten for that one only.
-    UPLINK_BITS = 0xFF
-    FAMILY_BIT = 0x100
-
 # So that the sum of 255 of them, and twice that, fit in 64 bits.
 cdef object LARGEST_WEIGHT = 2**48
 
@@ -256,13 +250,20 @@ cdef void take_over(
     cdef int family
     if same_table(balancer, before):
         take_table(balancer, before, kept, usable)
-    if balancer.method != NTH or before.method != NTH:
+    if before.method == NTH:
+        continue_turns(balancer, turns_of(before, 0), turns_of(before, 1), kept)
+
+
+cdef void continue_turns(
+    Balancer* balancer, const Choice* ipv4, const Choice* ipv6, const uint8_t* kept
+) noexcept nogil:
+    if balancer.method != NTH:
         return
     if not balancer.shared:
-        go_on(&balancer.choices[0], turns_of(before, 0), kept)
-        go_on(&balancer.choices[1], turns_of(before, 1), kept)
-    elif not go_on(&balancer.choices[0], turns_of(before, 0), kept):
-        go_on(&balancer.choices[0], turns_of(before, 1), kept)
+        go_on(&balancer.choices[0], ipv4, kept)
+        go_on(&balancer.choices[1], ipv6, kept)
+    elif not go_on(&balancer.choices[0], ipv4, kept):
+        go_on(&balancer.choices[0], ipv6, kept)
 
 
 cdef void take_table(
@@ -305,7 +306,8 @@ cdef bint go_on(Choice* choice, const Choice* before, const uint8_t* kept) noexc
             or choice.uplinks[i].weight != before.uplinks[i].weight
         ):
             return False
-    copy_choice(choice, before)
+    for i in range(choice.count):
+        choice.uplinks[i].current_weight = before.uplinks[i].current_weight
     return True
 
 
