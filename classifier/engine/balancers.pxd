@@ -44,7 +44,7 @@ cdef struct Balancer:
     uint64_t timeout      # milliseconds
     size_t size           # most sticky entries
     Table sticky
-    uint16_t tags[2][256] # of `sticky`, by family and uplink id; 0: is not remembered now
+    uint16_t tags[2][256] # of `sticky`, by family and uplink id; 0: none was free
     int32_t before        # number of this name's balancer in the policy before; -1: none
 
 cdef struct StickyKey:
@@ -80,11 +80,8 @@ cdef void remember(
     Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil
 
-# At once, however many entries there are. Then the uplink may lack a tag, like one that is new in
-# `take_over`; `give_tags` gives one to each that lacks it, and says whether there were enough. If not,
-# there are when enough has been purged from the table; until then it is not remembered.
+# At once, however many entries there are.
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil
-cdef bint give_tags(Balancer* balancer) noexcept nogil
 
 # Whether the keys of both mean the same, so that one can go on with the table of the other.
 cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept nogil

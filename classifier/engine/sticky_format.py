@@ -1,6 +1,6 @@
 """The bytes in which sticky entries and turns outlive the process.
 
-    nfq-classifier sticky 1 little       form, its version, and the byte order of what follows
+    nfq-classifier sticky 1              form and version
     {"seed": ..., "balancers": [...]}    JSON on one line
     24 bytes for each entry              of one balancer after the other: `Record` in sticky_file
     4 bytes                              CRC-32 of all before it, highest byte first
@@ -12,7 +12,6 @@ relative: milliseconds that an entry lives on.
 from __future__ import annotations
 
 import json
-import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from classifier.errors import UsageError
 from classifier.policy import Sticky
 
 RECORD_BYTES = 24
-_FORM = f"nfq-classifier sticky 1 {sys.byteorder}\n".encode()
+_FORM = b"nfq-classifier sticky 1\n"
 _CHECKSUM_BYTES = 4
 _LARGEST_WEIGHT = 2**48
 
@@ -50,7 +49,7 @@ class SavedBalancer:
 @dataclass(frozen=True, slots=True)
 class Saved:
     seed: str
-    """A fingerprint of the seed."""
+    """A fingerprint of the seed, and of the machine's byte order, in which entries are written."""
     uplinks: Mapping[str, int]
     """Names and ids."""
     balancers: tuple[SavedBalancer, ...]

@@ -42,21 +42,14 @@ def sticky_forget_uplink(Engine engine not None, name):
 
     UsageError: the policy has no such uplink.
     """
-    cdef uint64_t forgotten = 0
     with engine.naming:
-        forgotten = forget(engine, engine._uplink(name).id)
-    with nogil:
-        engine.give_all_tags()
-    return forgotten
+        return forget(engine, engine._uplink(name).id)
 
 
 def sticky_forget_all(Engine engine not None):
     """Forgets all entries of all uplinks; how many there were, expired ones included."""
     with engine.naming:
-        forgotten = sum([forget(engine, uplink.id) for uplink in engine.policy.uplinks])
-    with nogil:
-        engine.give_all_tags()
-    return forgotten
+        return sum([forget(engine, uplink.id) for uplink in engine.policy.uplinks])
 
 
 cdef object look_up(Engine engine, object address, uint64_t now, object local, bint forgetting):

@@ -114,9 +114,9 @@ cdef uint64_t later(Engine engine, uint64_t now):
 
 
 cdef str fingerprint(Engine engine):
-    # Says no more of the key than any digest does.
+    # Says no more of the key than any digest does. Differs between byte orders.
     cdef uint64_t words[1]
-    words[0] = 0
+    memcpy(words, <const char*>b"nfqcseed", sizeof(words))
     return f"{siphash(&engine.hash_key, words, 1):016x}"
 
 

@@ -34,7 +34,8 @@ CYTHON_IMPORT = re.compile(
     re.MULTILINE,
 )
 CYTHON_HEADER = re.compile(r'cdef extern from "([^"]+)"')
-DECIDING = {"bisect", "collections", "dataclasses", "math", "secrets", "typing", "__future__"}
+DECIDING = {"bisect", "collections", "dataclasses", "json", "math", "secrets", "threading",
+            "typing", "zlib", "__future__"}  # fmt: skip
 """Of the standard library what the engine may use: nothing of files, clocks or the host."""
 DECIDING_C = {"libc.math", "libc.stddef", "libc.stdint", "libc.stdlib", "libc.string"}
 DECIDING_HEADERS = {"<pthread.h>", "<stdlib.h>", "sys/mman.h"}
