@@ -6,6 +6,12 @@ from classifier.engine.methods cimport Choice
 from classifier.engine.tables cimport Slot, Table
 from classifier.engine.wire cimport Packet
 
+cdef enum:
+    # What a sticky entry's tag means: the uplink's id, and the family, so that an uplink that goes
+    # down for one family is forgotten for that one only.
+    UPLINK_BITS = 0xFF
+    FAMILY_BIT = 0x100
+
 cdef enum TargetKind:
     TO_DIRECT = 0
     TO_DROP = 1
@@ -38,7 +44,7 @@ cdef struct Balancer:
     uint64_t timeout      # milliseconds
     size_t size           # most sticky entries
     Table sticky
-    uint16_t tags[2][256] # of `sticky`, by family and uplink id; 0: is not remembered now
+    uint16_t tags[2][256] # of `sticky`, by family and uplink id; 0: none was free
     int32_t before        # number of this name's balancer in the policy before; -1: none
 
 cdef struct StickyKey:
@@ -74,11 +80,8 @@ cdef void remember(
     Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil
 
-# At once, however many entries there are. Then the uplink may lack a tag, like one that is new in
-# `take_over`; `give_tags` gives one to each that lacks it, and says whether there were enough. If not,
-# there are when enough has been purged from the table; until then it is not remembered.
+# At once, however many entries there are.
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil
-cdef bint give_tags(Balancer* balancer) noexcept nogil
 
 # Whether the keys of both mean the same, so that one can go on with the table of the other.
 cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept nogil
@@ -89,6 +92,14 @@ cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept n
 cdef void take_over(
     Balancer* balancer, Balancer* before, const uint8_t* kept, const uint8_t[2][256] usable
 ) noexcept nogil
+
+# Of nth: goes on with the turns of each family whose uplinks, all `kept`, and weights are the same.
+cdef void continue_turns(
+    Balancer* balancer, const Choice* ipv4, const Choice* ipv6, const uint8_t* kept
+) noexcept nogil
+
+# The turns of a family, which both families share while the same uplinks are usable.
+cdef Choice* turns_of(Balancer* balancer, int family) noexcept nogil
 
 # An uplink by the balancer's method, or 0 when none can take the flow.
 cdef uint8_t choose(

@@ -90,5 +90,4 @@ cdef class Engine:
     cdef void use_uplink(self, uint8_t uplink, uint8_t reason, Decision* decision) noexcept nogil
     cdef void use_direct(self, uint8_t reason, Decision* decision) noexcept nogil
     cdef void use_drop(self, Decision* decision) noexcept nogil
-    cdef void give_all_tags(self) noexcept nogil
     cdef object decision_value(self, const Decision* decision)

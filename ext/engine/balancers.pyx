@@ -6,17 +6,15 @@ from classifier.engine.hashing cimport address_digest, address_pair, siphash
 from classifier.engine.methods cimport WeightedUplink, begin_turns, drawn, next_turn, rendezvous
 from classifier.engine.tables cimport (
     TAGS, Slot, create, destroy, expires, find, forget_tag, insert, latest, meaning, new_tag,
-    remove, use_again,
+    purge, remove, use_again,
 )
 
 from classifier.errors import UsageError
 from classifier.policy import Sticky
 
 cdef enum:
-    # What a sticky entry's tag means: the uplink's id, and the family, so that an uplink that goes
-    # down for one family is forgotten for that one only.
-    UPLINK_BITS = 0xFF
-    FAMILY_BIT = 0x100
+    # Some 20 microseconds.
+    PURGED_SLOTS = 4096
 
 # So that the sum of 255 of them, and twice that, fit in 64 bits.
 cdef object LARGEST_WEIGHT = 2**48
@@ -205,38 +203,39 @@ cdef uint8_t remembered(
 cdef void remember(
     Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil:
-    cdef uint16_t tag = balancer.tags[family][uplink]
-    if tag:
-        insert(
-            &balancer.sticky, slot, key.digest, now + balancer.timeout, tag, key.host, now
-        )
+    if balancer.tags[family][uplink] == 0:
+        # All are on entries that are forgotten: as many uplinks went down as there are tags, and
+        # nothing was inserted in between that would have removed these.
+        purge(&balancer.sticky, PURGED_SLOTS)
+        give_tag(balancer, family, uplink)
+        if balancer.tags[family][uplink] == 0:
+            return
+        slot = find(&balancer.sticky, key.digest)
+    insert(
+        &balancer.sticky, slot, key.digest, now + balancer.timeout, balancer.tags[family][uplink],
+        key.host, now,
+    )
 
 
-cdef inline uint16_t meaning_of(int family, uint8_t uplink) noexcept nogil:
-    return uplink | (FAMILY_BIT if family else 0)
+cdef void give_tag(Balancer* balancer, int family, uint8_t uplink) noexcept nogil:
+    cdef uint16_t meaning = uplink | (FAMILY_BIT if family else 0)
+    if balancer.tags[family][uplink] == 0:
+        balancer.tags[family][uplink] = <uint16_t>new_tag(&balancer.sticky, meaning)
+
+
+cdef void give_tags(Balancer* balancer) noexcept nogil:
+    cdef uint32_t i
+    for i in range(balancer.count):
+        give_tag(balancer, 0, balancer.uplinks[i])
+        give_tag(balancer, 1, balancer.uplinks[i])
 
 
 cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept nogil:
     cdef uint16_t* tag = &balancer.tags[family][uplink]
     if tag[0] and balancer.sticky.tags[tag[0]].entries:
         forget_tag(&balancer.sticky, tag[0])
-        tag[0] = <uint16_t>new_tag(&balancer.sticky, meaning_of(family, uplink))
-
-
-cdef bint give_tags(Balancer* balancer) noexcept nogil:
-    cdef uint32_t i
-    cdef int family
-    cdef uint16_t* tag
-    cdef bint enough = True
-    for i in range(balancer.count):
-        for family in range(2):
-            tag = &balancer.tags[family][balancer.uplinks[i]]
-            if tag[0] == 0:
-                tag[0] = <uint16_t>new_tag(
-                    &balancer.sticky, meaning_of(family, balancer.uplinks[i])
-                )
-                enough = enough and tag[0] != 0
-    return enough
+        tag[0] = 0
+        give_tag(balancer, family, uplink)
 
 
 cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept nogil:
@@ -253,16 +252,22 @@ cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept n
 cdef void take_over(
     Balancer* balancer, Balancer* before, const uint8_t* kept, const uint8_t[2][256] usable
 ) noexcept nogil:
-    cdef int family
     if same_table(balancer, before):
         take_table(balancer, before, kept, usable)
-    if balancer.method != NTH or before.method != NTH:
+    if before.method == NTH:
+        continue_turns(balancer, turns_of(before, 0), turns_of(before, 1), kept)
+
+
+cdef void continue_turns(
+    Balancer* balancer, const Choice* ipv4, const Choice* ipv6, const uint8_t* kept
+) noexcept nogil:
+    if balancer.method != NTH:
         return
     if not balancer.shared:
-        go_on(&balancer.choices[0], turns_of(before, 0), kept)
-        go_on(&balancer.choices[1], turns_of(before, 1), kept)
-    elif not go_on(&balancer.choices[0], turns_of(before, 0), kept):
-        go_on(&balancer.choices[0], turns_of(before, 1), kept)
+        go_on(&balancer.choices[0], ipv4, kept)
+        go_on(&balancer.choices[1], ipv6, kept)
+    elif not go_on(&balancer.choices[0], ipv4, kept):
+        go_on(&balancer.choices[0], ipv6, kept)
 
 
 cdef void take_table(
@@ -305,7 +310,8 @@ cdef bint go_on(Choice* choice, const Choice* before, const uint8_t* kept) noexc
             or choice.uplinks[i].weight != before.uplinks[i].weight
         ):
             return False
-    copy_choice(choice, before)
+    for i in range(choice.count):
+        choice.uplinks[i].current_weight = before.uplinks[i].current_weight
     return True
 
 

@@ -4,8 +4,8 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memset
 
 from classifier.engine.balancers cimport (
-    HASH, TO_BALANCER, TO_DROP, TO_UPLINK, Balancer, Target, choose, forget_uplink, give_tags,
-    remember, remembered, sticky_key,
+    HASH, TO_BALANCER, TO_DROP, TO_UPLINK, Balancer, Target, choose, forget_uplink, remember,
+    remembered, sticky_key,
 )
 from classifier.engine.compiled cimport begin, compile_policy, destroy_compiled, refresh_all
 from classifier.engine.hashing cimport address_pair, siphash, splitmix
@@ -15,7 +15,7 @@ from classifier.engine.mutex cimport (
 )
 from classifier.engine.succession cimport Succession, destroy_succession, prepare, succeed
 from classifier.engine.tables cimport (
-    Slot, create, destroy, expires, find, insert, latest, prefetch, purge, remove, value,
+    Slot, create, destroy, expires, find, insert, latest, prefetch, remove, value,
 )
 from classifier.engine.wire cimport parse
 
@@ -24,11 +24,8 @@ import threading
 from classifier.engine.counters import EngineCounters
 from classifier.engine.decision import REASONS
 from classifier.engine.decision import Decision as DecisionValue
-from classifier.engine.interfaces import numbered
+from classifier.engine.interfaces import named, numbered
 from classifier.errors import UsageError
-
-cdef extern from "<unistd.h>" nogil:
-    int usleep(unsigned int microseconds)
 
 # Indices into classifier.engine.decision.REASONS.
 cdef enum Reason:
@@ -51,10 +48,6 @@ cdef enum:
     FLIGHT_TIME = 5000
     # The longest key of a flow: ports and protocol, addresses.
     FLOW_WORDS = 5
-    # Slots purged while the lock is held, a few hundred microseconds at most, and microseconds in
-    # which others can take it then.
-    PURGED_AT_ONCE = 4096
-    PAUSE = 100
 
 
 cdef class Engine:
@@ -113,10 +106,11 @@ cdef class Engine:
         usable = usable or {}
         with self.replacing:
             try:
-                for name in usable.keys() - {uplink.name for uplink in policy.uplinks}:
-                    raise UsageError(f"the policy has no uplink {name!r}")
+                unknown = usable.keys() - {uplink.name for uplink in policy.uplinks}
+                if unknown:
+                    raise UsageError(f"the policy has no uplink {min(unknown)!r}")
                 all_interfaces = numbered(policy, self.numbered_interfaces)
-                interfaces = {name: all_interfaces[name] for name in numbered(policy, {})}
+                interfaces = {name: all_interfaces[name] for name in named(policy)}
                 names = names_by_id(policy)
                 compile_policy(&next, policy, interfaces, &self.hash_key)
                 prepare(&succession, &next, &self.compiled, policy, self.policy, usable)
@@ -133,8 +127,6 @@ cdef class Engine:
             finally:
                 destroy_compiled(&next)
                 destroy_succession(&succession)
-        with nogil:
-            self.give_all_tags()
 
     def set_usable(self, name, bint ipv4, bint ipv6):
         """Says for which families an uplink can take flows now; those it cannot, it forgets."""
@@ -155,24 +147,6 @@ cdef class Engine:
                             forget_uplink(&self.compiled.balancers[i], family, id)
                 refresh_all(&self.compiled)
                 pthread_mutex_unlock(&self.lock)
-        with nogil:
-            self.give_all_tags()
-
-    cdef void give_all_tags(self) noexcept nogil:
-        # There are fewer uplinks than tags, so that a table from which enough has been purged has
-        # one for each.
-        cdef bint enough = False
-        cdef uint32_t i
-        while not enough:
-            enough = True
-            pthread_mutex_lock(&self.lock)
-            for i in range(self.compiled.balancer_count):
-                if self.compiled.balancers[i].remembers and not give_tags(&self.compiled.balancers[i]):
-                    purge(&self.compiled.balancers[i].sticky, PURGED_AT_ONCE)
-                    enough = False
-            pthread_mutex_unlock(&self.lock)
-            if not enough:
-                usleep(PAUSE)
 
     def usable_families(self, name):
         """Whether an uplink can take IPv4 flows, and whether IPv6 flows."""
