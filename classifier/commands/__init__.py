@@ -27,6 +27,7 @@ COMMANDS = (
     "status",
     "reload",
     "uplink",
+    "sticky",
     "explain",
     "replay",
     "lab",

@@ -38,6 +38,7 @@ from classifier.service.queues import Queues, with_safe_count
 from classifier.service.reconcile import Look, Reconciler
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
+from classifier.service.sticky import StickyEntries
 from classifier.service.uplinks import States, Uplinks, Usable, connections_to_end
 from classifier.state.asked import Asked, store_asked, stored_asked
 from classifier.state.ids import store_ids
@@ -109,6 +110,7 @@ class Service:
                 raise QueueError(str(self._queues.failures[0])) from self._queues.failures[0]
             notify("STOPPING=1")
             await reconciling.close()
+            await asyncio.to_thread(self._sticky.save)
             if not self._settings.keep:
                 await self._in_host_thread(lambda: self._reconciler.remove(self._queues.stop))
         kept = self._settings.keep
@@ -136,6 +138,8 @@ class Service:
         self._uplinks.asked = stored_asked(self._settings.state_dir)
         self._take(first)
         self._give(first)
+        self._sticky = StickyEntries(self._classifier.engine, self._settings.state_dir)
+        self._sticky.load()
 
         def stop() -> None:
             loop.call_soon_threadsafe(stopping.set)
@@ -145,6 +149,8 @@ class Service:
         routes = [
             Route("GET", "/status", self._status),
             Route("POST", "/uplinks/{name}", self._steer),
+            Route("GET", "/sticky", self._sticky.show),
+            Route("POST", "/sticky/forget", self._sticky.forget),
             Route("POST", "/reload", self._reload),
             Route("POST", "/release", self._release),
         ]
@@ -158,6 +164,8 @@ class Service:
         await self._in_host_thread(lambda: self._reconciler.apply(first))
         undo.callback(self._uplinks.close)
         self._uplinks.probe(policy)
+        saving = loop.create_task(self._sticky.keep_saved())
+        undo.callback(saving.cancel)
 
     def _seed(self) -> int:
         if self._settings.seed is not None:

@@ -34,7 +34,7 @@ def set_aside(path: Path, rule: str) -> None:
         log.warning("%s: %s; kept as %s, and a new one is begun", path, rule, kept.name)
 
 
-def write(path: Path, text: str, mode: int) -> None:
+def write(path: Path, content: str | bytes, mode: int) -> None:
     """In one step, so that neither a crash nor a full disk leaves half a file.
 
     Raises HostError.
@@ -42,9 +42,9 @@ def write(path: Path, text: str, mode: int) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as file:
             temporary = Path(file.name)
-            file.write(text)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(mode)

@@ -40,7 +40,7 @@ DECIDING = {
 }  # fmt: skip
 """Of the standard library what the engine may use: nothing of files, clocks or the host."""
 DECIDING_C = {"libc.math", "libc.stddef", "libc.stdint", "libc.stdlib", "libc.string"}
-DECIDING_HEADERS = {"<unistd.h>", "<pthread.h>", "<stdlib.h>", "sys/mman.h"}
+DECIDING_HEADERS = {"<pthread.h>", "<stdlib.h>", "sys/mman.h"}
 
 
 def sources() -> list[Path]:
