@@ -156,9 +156,8 @@ class Model:
             ipv4, ipv6 = usable.get(uplink.name, now)
             self.usable[4] |= {uplink.name} if ipv4 else set()
             self.usable[6] |= {uplink.name} if ipv6 and uplink.gateway6 is not None else set()
-        rules = {rule.name for rule in policy.rules}
         self.in_flight = {
-            key: (uplink, rule if rule in rules else None, mark, expires)
+            key: (uplink, rule, mark, expires)
             for key, (uplink, rule, mark, expires) in self.in_flight.items()
             if uplink is None or uplink in kept
         }
@@ -208,7 +207,9 @@ class Model:
         if key in self.in_flight:
             uplink, rule, mark, expires = self.in_flight[key]
             if now < expires and (uplink is None or uplink in self.usable[packet.family]):
-                return uplink, rule, "in-flight", mark
+                # The rule that took it, as long as the policy has one of that name.
+                known = rule in {there.name for there in self.policy.rules}
+                return uplink, rule if known else None, "in-flight", mark
         taken = self.first_match(packet)
         uplink, reason = self.follow(taken, packet, now)
         if reason == "drop":
