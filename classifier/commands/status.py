@@ -79,7 +79,8 @@ def describe(figures: dict[str, Any]) -> str:
         f"queue: {queue['packets']} packets, {queue['dropped']} dropped, "
         f"{queue['unclassified']} unclassified, {queue['malformed']} malformed",
         f"sticky: {sticky['entries']} of {sticky['size']} entries",
-        f"up for {figures['uptime']:.0f} s",
+        f"up for {figures['uptime']:.0f} s, reloaded {figures['reloads']} times, "
+        f"put right {figures['healed']} times",
         *(paragraph("warning: ", warning).rstrip("\n") for warning in figures["warnings"]),
     ]
     return "\n".join((uplinks, rules, *lines))

@@ -131,10 +131,12 @@ def _noted(snapshot: Snapshot, plan: Plan) -> Memory:
     values: dict[str, str] = {}
     for sysctl in plan.sysctls:
         value = snapshot.sysctls.get(sysctl.key)
-        if value is None or value == sysctl.value or sysctl.key in known.sysctls:
+        if value is None or sysctl.key in known.sysctls:
             continue
+        # Also one that is right already: somebody may change it, and we put it right.
         values[sysctl.key] = value
-        values |= sysctls.followers(sysctl.key, snapshot.sysctls)
+        if value != sysctl.value:
+            values |= sysctls.followers(sysctl.key, snapshot.sysctls)
     needed = frozenset(chain for path in plan.paths for chain in basechains.needed(chains(path)))
     # The legacy kernel side keeps a table until the namespace ends.
     own = snapshot.firewall.variant == "nft"
@@ -191,9 +193,11 @@ def _restore_sysctls(snapshot: Snapshot, unwanted: Memory) -> Iterator[Step]:
         unwanted.sysctls.items(), key=lambda item: item[0] not in sysctls.SWITCHES
     ):
         current, switch = snapshot.sysctls.get(key), sysctls.switch_of(key)
-        if switch in turned if switch else current == sysctls.ours(key):
+        # A stop that was killed may have turned the switch, and not what follows it.
+        if switch in turned if switch else current in (sysctls.ours(key), value):
             turned.add(key)
-            yield WriteSysctl(key, value, current or "")
+            if current != value or switch:
+                yield WriteSysctl(key, value, current or "")
 
 
 def _load_modules(snapshot: Snapshot, plan: Plan) -> Iterator[Step]:

@@ -85,7 +85,7 @@ def _sysctls(policy: Policy, snapshot: Snapshot) -> Iterator[Sysctl]:
     if policy.ipv6:
         for uplink in policy.uplinks:
             key = f"net/ipv6/conf/{uplink.interface}/accept_ra"
-            if uplink.gateway6 == "auto" and before.get(key) == "1":
+            if uplink.gateway6 is not None and before.get(key) == "1":
                 yield Sysctl(key, sysctls.ours(key))
     for uplink in policy.uplinks:
         if snapshot.link(uplink.interface) is not None:

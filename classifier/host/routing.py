@@ -63,7 +63,10 @@ def unusable(uplink: Uplink, snapshot: Snapshot, family: Family) -> str | None:
         return f"{link.name} has no IPv{family} address"
     if _gateway_setting(uplink, family) == "auto" and not _main_default(uplink, snapshot, family):
         return f"no IPv{family} default route by {link.name} to take the gateway from"
-    return None
+    gateway = _gateway_setting(uplink, family)
+    if gateway in (None, "auto") or uplink.onlink or is_reachable(str(gateway), uplink, snapshot):
+        return None
+    return f"gateway {gateway} is in none of the networks of {link.name}"
 
 
 def _main_default(uplink: Uplink, snapshot: Snapshot, family: Family) -> DefaultRoute | None:

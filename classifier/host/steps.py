@@ -308,7 +308,7 @@ def _undo(step: Step, netlink: Rtnetlink) -> None:
     # One step that cannot be undone must not keep the others from it, nor hide why.
     try:
         step.undo(netlink)
-    except HostError as error:
+    except (HostError, OSError) as error:
         _log.error("while undoing: %s", error)
 
 
@@ -321,8 +321,11 @@ def run_all(steps: Iterable[Step], done: Callable[[Step], None] | None = None) -
     with Rtnetlink() as netlink:
         for step in steps:
             try:
+                # The memory goes last: what failed is known to the next try as well.
+                if failed and isinstance(step, WriteMemory | DeleteBaseChains):
+                    continue
                 step.do(netlink)
-            except HostError as error:
+            except (HostError, OSError) as error:
                 failed.append(str(error))
             else:
                 if done is not None:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from classifier.engine.classifier import Classifier
 from classifier.errors import ClassifierError, QueueError, ServiceError, UsageError
@@ -28,7 +28,6 @@ from classifier.host.state import PROTOCOL, Family
 from classifier.policy import Policy
 from classifier.service import loop_errors, status
 from classifier.service.control.routes import Request, Route
-from classifier.service.control.server import ControlServer
 from classifier.service.events import HostEvents
 from classifier.service.folded_job import FoldedJob
 from classifier.service.lock import NamespaceLock, RuntimeLock
@@ -44,6 +43,9 @@ from classifier.state.asked import Asked, store_asked, stored_asked
 from classifier.state.ids import store_ids
 from classifier.state.seed import stored_seed
 from classifier.uplinks.tiers import with_active_tiers
+
+if TYPE_CHECKING:
+    from classifier.service.control.server import ControlServer
 
 _T = TypeVar("_T")
 
@@ -83,6 +85,7 @@ class Service:
         self._uplinks = Uplinks(self._changed)
         self._warnings: tuple[str, ...] = ()
         self._released = False
+        self._stopping = False
         self._reloads = 0
         self._changing = asyncio.Lock()
         """Held while the host or the policy is looked at and changed."""
@@ -98,7 +101,8 @@ class Service:
         loop_errors.install(asyncio.get_running_loop())
         async with AsyncExitStack() as undo:
             undo.enter_context(signals.delivered(stop=stopping.set, reload=self._reload_on_signal))
-            await self._start(undo, stopping)
+            async with self._changing:
+                await self._start(undo, stopping)
             reconciling = self._reconciling = FoldedJob("host", self._reconcile, PACE)
             undo.push_async_callback(reconciling.close)
             reconciling.request("start")  # for what happened since the first look
@@ -109,10 +113,12 @@ class Service:
                 log.error("exiting, host state kept: for the next start, or for down")
                 raise QueueError(str(self._queues.failures[0])) from self._queues.failures[0]
             notify("STOPPING=1")
+            self._stopping = True
             await reconciling.close()
-            await asyncio.to_thread(self._sticky.save)
-            if not self._settings.keep:
-                await self._in_host_thread(lambda: self._reconciler.remove(self._queues.stop))
+            async with self._changing:  # a reload that has begun comes to its end first
+                await asyncio.to_thread(self._sticky.save)
+                if not self._settings.keep:
+                    await self._in_host_thread(lambda: self._reconciler.remove(self._queues.stop))
         kept = self._settings.keep
         log.info("stopped: %s", "rules and routes stay" if kept else "the host is as it was found")
 
@@ -124,6 +130,9 @@ class Service:
         for warning in lock.warnings:
             log.warning("%s", warning)
         loop = asyncio.get_running_loop()
+        # A sixth of a second, much of it without the interpreter's lock: the host is looked at
+        # meanwhile.
+        importing = loop.run_in_executor(None, _control_server)
         loop.add_reader(lock.fileno(), lock.turn_away)
         undo.callback(loop.remove_reader, lock.fileno())
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
@@ -155,7 +164,8 @@ class Service:
             Route("POST", "/release", self._release),
         ]
         group = policy.gateway.control_group
-        control = self._control = ControlServer(self._settings.runtime_dir, routes, group)
+        server = await importing
+        control = self._control = server(self._settings.runtime_dir, routes, group)
         await control.start()
         undo.push_async_callback(control.close)
         for warning in self._queues.warnings():
@@ -195,13 +205,14 @@ class Service:
         """Take the file as it is now; where it has a mistake, the old policy stays in force."""
         file, state_dir = self._settings.file, self._settings.state_dir
         async with self._changing:
-            if self._released:
-                raise ServiceError(_RELEASED)
+            if self._released or self._stopping:
+                raise ServiceError(_RELEASED if self._released else "the service is stopping")
             policy = await asyncio.to_thread(read_policy, file, state_dir, self._policy)
             look = await self._in_host_thread(lambda: self._reconciler.look(policy, whole=True))
             look.check()
+            # Before anything changes: an id that no uplink comes to use does no harm.
+            await asyncio.to_thread(store_ids, state_dir, policy)
             await self._change_to(look)
-            store_ids(state_dir, policy)
         self._control.allow(policy.gateway.control_group)
         self._reloads += 1
         log.info("reloaded %s: %s", file, self._described())
@@ -296,7 +307,8 @@ class Service:
         """Let go of the host, for `down`: what it removes must not be put right."""
         if self._reconciling is not None:
             await self._reconciling.close()
-        self._released = True
+        async with self._changing:
+            self._released = True
         log.warning("%s", _RELEASED)
         return {}
 
@@ -324,3 +336,9 @@ class Service:
                 ),
             )
         )
+
+
+def _control_server() -> type[ControlServer]:
+    from classifier.service.control.server import ControlServer
+
+    return ControlServer

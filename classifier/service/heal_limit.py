@@ -45,7 +45,7 @@ class _Trouble:
 
 
 class HealLimit:
-    """Of each thing that is put right, a subject such as "iptables mangle", on its own.
+    """Of each thing that is put right, a subject such as "firewall rules", on its own.
 
     Without a clock: `now` is in seconds of one that never goes back.
     """
@@ -66,6 +66,12 @@ class HealLimit:
             return Action.GIVE_IN
         trouble.healed.append(now)
         return Action.HEAL
+
+    def failed(self, subject: str) -> None:
+        """What `note` allowed could not be done: it does not count."""
+        trouble = self._troubles.get(subject)
+        if trouble and trouble.healed:
+            trouble.healed.pop()
 
     def given_in(self, now: float) -> tuple[str, ...]:
         """The subjects that another program keeps changing, for `status`."""

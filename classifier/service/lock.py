@@ -60,7 +60,7 @@ class NamespaceLock:
     first. Only a holder that is root or this process's own user is taken for a gateway. Another
     one, or one that does not say who it is, keeps nobody from starting: `warnings` then tells that
     the namespace is not held. What remains is to ask whether somebody answers the queue of our
-    rules (`serving.check_alone`), which takes CAP_NET_ADMIN to pretend.
+    rules (`Look.check_alone`), which takes CAP_NET_ADMIN to pretend.
     """
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from classifier.errors import ConflictError, HostError
 from classifier.host import reading, steps
@@ -87,16 +88,22 @@ class Reconciler:
         return Look(policy, snapshot, plan(policy, snapshot))
 
     def apply(self, look: Look) -> None:
-        """Change what differs: all of it or nothing where something new is wanted.
+        """Change what differs: all of it or nothing at the start and for another policy.
 
-        Where nothing new is wanted, other programs have changed the host, and each kind of change
-        is put right by itself. Raises HostError with all that could not be changed.
+        Else the host has changed, and each kind of change is made by itself, so that one that the
+        kernel refuses keeps no other from it. Where nothing new is wanted, other programs have
+        changed it, and that is put right. Raises HostError with all that could not be changed.
         """
         needed = diff(look.snapshot, look.plan)
-        if self._last is not None and look.plan == self._last.plan:
-            self._heal(needed)
-        else:
+        if self._last is None or look.policy != self._last.policy:
             steps.run(needed)
+        else:
+            # Tried once: a module that modprobe refuses would be tried at every look.
+            needed = tuple(step for step in needed if not isinstance(step, steps.LoadModules))
+            if look.plan == self._last.plan:
+                self._heal(needed)
+            else:
+                _run_apart(needed)
         self._last = look
         self._known = remembered(look.snapshot, look.plan)
 
@@ -129,6 +136,8 @@ class Reconciler:
                 steps.run(disturbed)
             except HostError as error:
                 failed.append(str(error))
+                if action is Action.HEAL:
+                    self._limit.failed(subject)
             else:
                 put_right += 1
                 if action is Action.HEAL:
@@ -138,3 +147,20 @@ class Reconciler:
             log.warning("changed by another program and put right: %s", ", ".join(told))
         if failed:
             raise HostError("\n".join(failed))
+
+
+def _run_apart(needed: Iterable[steps.Step]) -> None:
+    """The steps of each subject by themselves, in their order; routes one by one."""
+    failed: list[str] = []
+    for _, group in groupby(enumerate(needed), key=_apart):
+        try:
+            steps.run(step for _, step in group)
+        except HostError as error:
+            failed.append(str(error))
+    if failed:
+        raise HostError("\n".join(failed))
+
+
+def _apart(numbered: tuple[int, steps.Step]) -> object:
+    number, step = numbered
+    return number if isinstance(step, steps.AddRoute) else step.subject

@@ -65,3 +65,11 @@ def test_what_has_become_quiet_is_forgotten() -> None:
     assert len(limit.given_in(599)) == 1000
     assert limit.given_in(600) == ()
     assert not limit._troubles
+
+
+def test_a_try_that_failed_is_no_fight() -> None:
+    limit = HealLimit()
+    for second in range(10):
+        assert limit.note("routes", float(second)) is Action.HEAL
+        limit.failed("routes")
+    assert limit.given_in(10.0) == ()
