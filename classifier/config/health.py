@@ -18,7 +18,7 @@ _SHORTEST_INTERVAL = 0.1
 _MOST_ROUNDS = 1000
 _LONGEST_URL = 2048
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST_NAME = re.compile(rf"(?=.{{1,254}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _WITH_PORT = re.compile(r"(?:\[([^][]+)\]|([^][:]+)):([0-9]{1,5})")
 
 

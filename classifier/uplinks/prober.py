@@ -65,7 +65,7 @@ class Prober:
     async def run(self) -> None:
         """Rounds at `interval`, the first within one, so that uplinks do not all ask at once.
 
-        A round that takes longer leaves out those that it overlaps; the rate stays what it was.
+        A round that takes longer is followed by the next at once, those missed are left out.
         """
         loop, interval = asyncio.get_running_loop(), self._health.interval
         due = loop.time() + random.uniform(0, interval)
@@ -77,8 +77,6 @@ class Prober:
                 # A defect of ours is no evidence against the line, and must not end the probing.
                 log.exception("uplink %s: a round of probes failed", self._name)
             due += interval
-            # A round that ends just after its interval, as each does when nothing answers, is
-            # followed by the next at once.
             due += max(0.0, loop.time() - due) // interval * interval
 
     async def _round(self) -> None:

@@ -46,6 +46,10 @@ async def probe(target: Target, binding: Binding) -> None:
         ):
             if not 200 <= response.status <= 299:
                 raise NoAnswerError(f"HTTP status {response.status}")
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise NoAnswerError(f"certificate: {error.certificate_error}") from None
+    except aiohttp.ClientConnectorSSLError as error:
+        raise NoAnswerError(f"TLS: {error.os_error}") from None
     except aiohttp.ClientConnectorError as error:
         raise error.os_error from None
     except aiohttp.ClientError as error:
