@@ -12,7 +12,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NoReturn, Protocol, cast
 
 from classifier.errors import ClassifierError, ConfigError, UsageError
@@ -107,6 +106,16 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\nsee {self.prog} --help")
 
 
+class _Version(argparse.Action):
+    """Prints the version; it is looked up then only, because that takes longer than all parsing."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib import metadata
+
+        print(f"{PROGRAM} {metadata.version(PROGRAM)}")
+        parser.exit()
+
+
 def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser for a command line: with all commands, or only the one that `argv` names."""
     whole = _Parser(
@@ -115,8 +124,7 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         allow_abbrev=False,
     )
-    version = f"{PROGRAM} {metadata.version(PROGRAM)}"
-    whole.add_argument("--version", action="version", version=version)
+    whole.add_argument("--version", action=_Version, nargs=0, help="print the version")
     subparsers = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in _wanted(argv):
         command = cast(Command, importlib.import_module(f"classifier.commands.{name}"))
