@@ -280,7 +280,7 @@ class Service:
 
     def _described(self) -> str:
         uplinks = (
-            f"{uplink.name} ({uplink.interface}) {self._uplinks.figures(uplink)['state']}"
+            f"{uplink.name} ({uplink.interface}) {self._uplinks.states[uplink.name]}"
             for uplink in self._policy.uplinks
         )
         numbers = self._queues.numbers

@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from classifier.host.iptables.programs import IPTABLES, Variant
-from classifier.host.iptables.ruleset import Ruleset, is_ours, target, unquoted
+from classifier.host.iptables.ruleset import QUEUE_TARGET, Ruleset, is_ours, target, unquoted
 from classifier.policy import Policy
 
 _SETS_MARK = re.compile(
     r"-j (MARK|CONNMARK) --set-xmark 0x([0-9a-f]+)/0x([0-9a-f]+)"
     r"|-j (TPROXY) .*--tproxy-mark 0x([0-9a-f]+)/0x([0-9a-f]+)"
 )
-_QUEUES = re.compile(r"-j NFQUEUE --queue-(?:num|balance) (\d+)(?::(\d+))?")
 _INTERESTING = ("MARK ", "-mark ", "NFQUEUE")
 
 
@@ -78,7 +77,7 @@ def _reached(
 
 
 def _queue(rule: str, policy: Policy) -> str:
-    match = _QUEUES.search(rule)
+    match = QUEUE_TARGET.search(rule)
     if not match:
         return ""
     first, last = int(match[1]), int(match[2] or match[1])

@@ -18,6 +18,8 @@ SAVE_CHAIN = "nfqc-save"
 TABLES = ("raw", "mangle", "nat")
 """Those that we have chains in, in the order packets meet them."""
 
+QUEUE_TARGET = re.compile(r"-j NFQUEUE --queue-(?:num|balance) (\d+)(?::(\d+))?")
+"""The first and the last queue of a rule that sends packets to some."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _TARGET = re.compile(r"(?:^| )(?:-j|-g) (\S+)")
 

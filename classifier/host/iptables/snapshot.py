@@ -16,6 +16,7 @@ from classifier.host.iptables.programs import Variant
 from classifier.host.iptables.ruleset import (
     MEMORY_CHAIN,
     QUEUE_CHAIN,
+    QUEUE_TARGET,
     TABLES,
     Ruleset,
     is_ours,
@@ -26,7 +27,6 @@ from classifier.host.nftables import listing
 from classifier.host.state import Family
 
 _COMMENT = re.compile(r'-m comment --comment "(.*)"')
-_QUEUE = re.compile(r"-j NFQUEUE --queue-(?:num|balance) (\d+)(?::(\d+))?")
 _ESCAPED = re.compile(r"\\(.)")
 
 
@@ -71,7 +71,7 @@ class FirewallSnapshot:
     def queued_to(self) -> frozenset[int]:
         """The queues that our rules send packets to."""
         chains = (r.chain("mangle", QUEUE_CHAIN) or () for r in self.rulesets.values())
-        found = (_QUEUE.search(rule) for rules in chains for rule in rules)
+        found = (QUEUE_TARGET.search(rule) for rules in chains for rule in rules)
         return frozenset(
             number
             for match in found
