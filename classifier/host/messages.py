@@ -26,7 +26,8 @@ _INVERT = 2  # FIB_RULE_INVERT
 _ONLINK = 4  # RTNH_F_ONLINK in <linux/rtnetlink.h>
 _NOT_SUPPRESSED = 0xFFFFFFFF
 _UNICAST = 1  # RTN_UNICAST
-_UP, _POINT_TO_POINT, _NO_ARP, _LOWER_UP = 0x1, 0x10, 0x80, 0x10000  # IFF_* in <linux/if.h>
+_UP, _POINT_TO_POINT, _NO_ARP = 0x1, 0x10, 0x80  # IFF_* in <linux/if.h>
+_CARRIER = 0x40 | 0x10000  # IFF_RUNNING, IFF_LOWER_UP
 _GLOBAL = 0  # RT_SCOPE_UNIVERSE
 
 Names = Mapping[int, str]
@@ -44,7 +45,7 @@ def link(
         name=message.get_attr("IFLA_IFNAME"),
         index=message["index"],
         up=bool(flags & _UP),
-        carrier=bool(flags & _LOWER_UP),
+        carrier=flags & _CARRIER == _CARRIER,
         point_to_point=bool(flags & (_POINT_TO_POINT | _NO_ARP)),
         addresses=tuple(addresses.get(message["index"], ())),
         ipv6=ipv6,
