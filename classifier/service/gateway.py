@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 PACE = Pace(period=5.0)
 """The host is also looked at without any event, since some changes cause none."""
 _NONE: frozenset[Family] = frozenset()
+_LINKS_CHANGED = frozenset(("link", "address", "everything", "start"))
+"""Reasons to look after which links or addresses may be others."""
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
 _RELEASED = "nothing is classified: the rules were removed by `down`; restart the service"
 
@@ -218,7 +220,8 @@ class Service:
             before = self._uplinks.states
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
-            await self._in_host_thread(lambda: self._reconciler.apply(look))
+            links = bool(reasons & _LINKS_CHANGED)
+            await self._in_host_thread(lambda: self._reconciler.apply(look, links))
             self._give(look)
             await self._in_host_thread(lambda: self._end_connections(before))
 
