@@ -112,7 +112,7 @@ class BoundQueue:
 
     number: int
     owner: str
-    """The process, in words."""
+    """The process, in words; empty where nobody is to be told of it."""
 
 
 @dataclass(frozen=True)
