@@ -76,6 +76,12 @@ def _per_interface(family: str, name: str) -> dict[str, str]:
     return {key: value for key in keys if (value := read(key)) is not None}
 
 
+def accepting_routers(key: str, value: str) -> str | None:
+    """The interface that accepts router advertisements, also when forwarding, from this on."""
+    folder, _, name = key.rpartition("/")
+    return folder.rpartition("/")[2] if (name, value) == ("accept_ra", "2") else None
+
+
 def switch_of(key: str) -> str | None:
     """The sysctl whose change also changes `key`; None where that is none but itself.
 

@@ -8,6 +8,7 @@ import os
 import signal
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,8 +46,8 @@ esac
 ADVERTISED = """\
 interface customer {
     AdvSendAdvert on;
-    MinRtrAdvInterval 3;
-    MaxRtrAdvInterval 4;
+    MinRtrAdvInterval 200;
+    MaxRtrAdvInterval 600;
     prefix 2001:db8:99::/64 { AdvOnLink on; AdvAutonomous on; };
 };
 """
@@ -126,6 +127,13 @@ def test_a_dhcp_server_that_hands_out_another_gateway_or_network_is_followed(
     assert gateway.status()["healed"] == 0
 
 
+def router_daemon(directory: Path) -> str:
+    """The command; it advertises when it starts, and after that only when it is asked to."""
+    config = directory / "radvd.conf"
+    config.write_text(ADVERTISED)
+    return f"radvd --nodaemon --logmethod=stderr --config={config} --pidfile={directory}/pid"
+
+
 @pytest.mark.programs("radvd")
 def test_router_advertisements_are_followed_to_another_router_and_when_one_is_withdrawn(
     lab: StartLab, configuration: Configuration, tmp_path: Path
@@ -136,10 +144,7 @@ def test_router_advertisements_are_followed_to_another_router_and_when_one_is_wi
     shell(isp, f"ip -6 addr flush dev {ISP_INTERFACE}")
     gateway.gateway.sysctl("net.ipv6.conf.eth1.accept_ra", 1)
     gateway.start_service()
-    config = tmp_path / "radvd.conf"
-    config.write_text(ADVERTISED)
-    command = f"radvd --nodaemon --logmethod=stderr --config={config} --pidfile={tmp_path}/pid"
-
+    command = router_daemon(tmp_path)
     for router in ("fe80::11", "fe80::12"):
         shell(isp, f"ip addr add {router}/64 dev {ISP_INTERFACE} nodad")
         shell(isp, f"ip -6 route replace 2001:db8:99::/64 dev {ISP_INTERFACE}")
@@ -155,6 +160,43 @@ def test_router_advertisements_are_followed_to_another_router_and_when_one_is_wi
         assert "IPv6: no IPv6 route by eth1" in gateway.status()["uplinks"]["wifi1"]["reason"]
         assert len(sources(gateway, "wifi1")) == 1, "IPv4 goes on"
         shell(isp, f"ip addr del {router}/64 dev {ISP_INTERFACE}")
+
+
+# The port of a switch, where a router hears nothing of who comes and goes.
+SWITCH = """\
+ip link add customer type bridge
+ip link set customer up addrgenmode none
+ip addr add fe80::11/64 dev customer nodad
+for name in port eth; do
+    ip link add ${name}1 type veth peer name ${name}2
+    ip link set ${name}2 master customer up
+done
+sysctl -qw net.ipv6.conf.eth1.accept_ra=1
+for name in port eth; do ip link set ${name}1 up; done
+"""
+
+
+@pytest.mark.programs("radvd")
+def test_a_link_that_comes_later_asks_for_its_router(
+    lab: StartLab, configuration: Configuration, tmp_path: Path
+) -> None:
+    gateway = lab(configuration(WEIGHTS, uplink='gateway6 = "auto"'), service=False)
+    shell(gateway.gateway, "ip link del eth1")
+    gateway.gateway.sysctl("net.ipv6.conf.default.accept_ra", 1)
+    gateway.start_service()
+    isp = gateway.isps["wifi1"]
+    shell(isp, SWITCH)
+    with running(isp, router_daemon(tmp_path)):
+        heard = "ip -6 route show default dev eth1"
+        eventually(lambda: "fe80::11" in shell(isp, heard), "the router has advertised itself")
+        shell(isp, "ip link set eth1 down")
+        place = f"/proc/self/fd/{gateway.gateway.fileno()}"
+        move = f"ip link set eth1 netns {place}".split()
+        isp.run(move, pass_fds=[gateway.gateway.fileno()])
+        begun = time.monotonic()
+        shell(gateway.gateway, "ip link set eth1 up")
+        eventually(lambda: "via fe80::11 " in routed_by(gateway, "wifi1", 6), "its router is known")
+        assert time.monotonic() - begun < 12, "that was its next advertisement, after 16 s"
 
 
 @contextmanager
