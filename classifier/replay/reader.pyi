@@ -29,4 +29,4 @@ class CaptureReader:
         For a reader that is not read otherwise. CaptureError when it cannot be read so far.
         """
     def failure(self) -> BaseException:
-        """Why reading ended, as an error to raise: CaptureError, unless unpacking was interrupted."""
+        """Why reading ended, as an error to raise: CaptureError, unless it was interrupted."""

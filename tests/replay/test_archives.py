@@ -139,7 +139,7 @@ def test_without_a_zstd_library_it_is_said_what_to_install(policy, write, monkey
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 @packed_by
 def test_an_archive_that_unpacks_to_far_more_takes_no_more_memory(policy, write, pack):
-    """600 MB of it in some kilobytes: unpacked at once, each piece read would be 100 MB and more."""
+    """600 MB in some kilobytes: unpacked at once, each piece read would be 100 MB and more."""
     record = bytes(16)
     blank = pcap([], link=RAW) + record * 100
     piece = pack(record * 6_000_000)

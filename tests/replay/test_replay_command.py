@@ -170,8 +170,8 @@ def test_a_capture_that_cannot_be_read_at_all_gets_no_table(policy_file, tmp_pat
         (tmp_path, "Is a directory"),
         (
             zipped,
-            "packet 1, byte 0: not a capture file: it begins with 74 65 78 74, which is neither pcap"
-            " nor pcapng (counted in what the archive unpacks to)",
+            "packet 1, byte 0: not a capture file: it begins with 74 65 78 74, which is neither"
+            " pcap nor pcapng (counted in what the archive unpacks to)",
         ),
         (empty, "packet 1, byte 0: the file is empty"),
     ):
