@@ -9,6 +9,7 @@ from classifier.replay.fragments cimport FragmentTable
 from classifier.replay.helpers cimport Helpers
 from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport Network
+from classifier.replay.observer cimport Observer
 from classifier.replay.reader cimport CaptureReader
 from classifier.replay.states cimport Flow, FlowPacket
 from classifier.replay.tuples cimport Tuple
@@ -26,6 +27,7 @@ cdef struct Arrival:
 cdef class Tracker:
     cdef Engine engine
     cdef readonly FlowLog log
+    cdef Observer observer          # or None
     cdef FlowTable table
     cdef FragmentTable fragments4, fragments6
     cdef Network* lan
@@ -52,8 +54,9 @@ cdef class Tracker:
     cdef bint _expired(self, uint32_t number) noexcept nogil
     cdef void _read(self, uint32_t number, const Arrival* arrival, const FlowPacket* moving) noexcept nogil
     cdef void _start(self, const Arrival* arrival) noexcept nogil
-    cdef void _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil
+    cdef bint _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil
     cdef bint _related(self, const Packet* packet, DecidedFlow* decided) noexcept nogil
+    cdef void _show_carried(self, uint32_t number, bint reply, uint64_t bytes) noexcept nogil
     cdef void _end(self, uint32_t number) noexcept nogil
     cdef void _close(self, uint32_t number) noexcept nogil
     cdef void _flush(self, uint8_t uplink, uint8_t family) noexcept nogil

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from classifier.engine.engine import Engine
 from classifier.policy import Network
 from classifier.replay.flow_log import FlowLog
+from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
 from classifier.replay.script import UplinkScript
 
@@ -12,6 +13,7 @@ class Tracker:
     lan: networks that are inside; with none, every flow is taken for an outbound one.
     in_interface: where the flows are said to come in.
     keep: whether the log has each flow.
+    observer: watches what the sums do not tell.
 
     Helpers are those of the engine's policy; of these, only FTP's is known.
     """
@@ -24,6 +26,7 @@ class Tracker:
         lan: Sequence[Network] = (),
         in_interface: str | None = None,
         keep: bool = True,
+        observer: Observer | None = None,
     ) -> None: ...
     def follow(self, script: UplinkScript) -> None:
         """Run `script` as the capture's time goes on. Before the first packet."""

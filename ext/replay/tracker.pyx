@@ -23,6 +23,7 @@ from classifier.replay.flow_log cimport (
 )
 from classifier.replay.flows cimport (
     ABSENT,
+    ORIGINAL,
     REPLY,
     Direction,
     fetch_flow,
@@ -41,6 +42,7 @@ from classifier.replay.helpers cimport (
 )
 from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport left_alone, set_network, within
+from classifier.replay.observer cimport Event, Observer
 from classifier.replay.reader cimport CaptureReader
 from classifier.replay.states cimport (
     FLUSHED,
@@ -92,12 +94,17 @@ cdef class Tracker:
 
     `lan` are networks (of `ipaddress`) that are inside; with none, every flow is taken for an
     outbound one. `in_interface` is where the flows are said to come in. With `keep` the log has
-    each flow. Helpers are those of the engine's policy; of these, only FTP's is known.
+    each flow. `observer` watches what the sums do not tell. Helpers are those of the engine's policy;
+    of these, only FTP's is known.
     """
 
-    def __cinit__(self, Engine engine not None, lan=(), in_interface=None, bint keep=True):
+    def __cinit__(
+        self, Engine engine not None, lan=(), in_interface=None, bint keep=True,
+        Observer observer=None
+    ):
         cdef uint32_t i
         self.engine = engine
+        self.observer = observer
         self.fragments4 = FragmentTable(30000)
         self.fragments6 = FragmentTable(60000)
         self.interface = 0 if in_interface is None else engine.interface_number(in_interface)
@@ -150,6 +157,8 @@ cdef class Tracker:
                 self._end(self.table.slots[at].number - 1)
         self.fragments4.drain()
         self.fragments6.drain()
+        if self.observer is not None:
+            self.observer.finish()
 
     def span(self):
         """When the capture began, in nanoseconds since 1970, and the milliseconds it took."""
@@ -196,8 +205,7 @@ cdef class Tracker:
                 self.malformed += 1
             else:
                 self.without_ip += 1
-        if count > 0:
-            self.packets += <uint64_t>count
+            self.packets += 1
         return count
 
     # Room for whatever one batch may bring.
@@ -208,6 +216,8 @@ cdef class Tracker:
                 if not resize(&self.table, self.table.room * 2):
                     return False
         if self.reads_ftp and not reserve_controls(&self.helpers, BATCH):
+            return False
+        if self.observer is not None and not self.observer.reserve(self.table.room, BATCH):
             return False
         return self.log.reserve(BATCH)
 
@@ -304,6 +314,8 @@ cdef class Tracker:
         else:
             self.table.flows[number].packets += 1
             self.table.flows[number].bytes += packet.length
+            if self.observer is not None:
+                self._show_carried(number, direction == ORIGINAL, packet.length)
 
     cdef void _track(self, const Arrival* arrival) noexcept nogil:
         cdef uint32_t number
@@ -339,6 +351,8 @@ cdef class Tracker:
             flow.bytes += arrival.bytes
             if flow.flags & HELPED:
                 self._read(number, arrival, &moving)
+            if self.observer is not None:
+                self._show_carried(number, direction == REPLY, arrival.bytes)
             if result == KILLED:
                 self._end(number)
             return
@@ -356,11 +370,12 @@ cdef class Tracker:
             )
 
     cdef void _start(self, const Arrival* arrival) noexcept nogil:
-        cdef uint32_t number
         cdef Flow flow
         cdef FlowExtra extra
         cdef FlowPacket moving
         cdef DecidedFlow decided
+        cdef Event event
+        cdef bint asked
         memset(&flow, 0, sizeof(Flow))
         memset(&extra, 0, sizeof(FlowExtra))
         memcpy(flow.src, arrival.packet.src, sizeof(flow.src))
@@ -376,20 +391,31 @@ cdef class Tracker:
         flow.packets = arrival.packets
         flow.bytes = arrival.bytes
         extra.hash = arrival.tuple.hash
+        asked = False
         if not self._related(arrival.packet, &decided):
-            self._decide(arrival.packet, &decided)
+            asked = self._decide(arrival.packet, &decided)
         extra.placement = decided.placement
         extra.record = self.log.begin(arrival.packet, arrival.time, &decided)
-        number = insert(&self.table, &flow, &extra)
+        event.number = insert(&self.table, &flow, &extra)
         if (
             self.reads_ftp and arrival.packet.protocol == TCP and arrival.tuple.dport == FTP_PORT
             and decided.placement < PLACED_DROPPED
         ):
-            self.table.flows[number].flags |= HELPED
-            self.table.extras[number].own.control = begin_control(&self.helpers, number)
+            self.table.flows[event.number].flags |= HELPED
+            self.table.extras[event.number].own.control = begin_control(
+                &self.helpers, event.number
+            )
+        if self.observer is not None:
+            event.now = self.now
+            event.packets = arrival.packets
+            event.bytes = arrival.bytes
+            self.observer.start(
+                &event, arrival.packet, arrival.time, self.packets, &decided, asked
+            )
+            self.observer.carry(&event, False)
 
-    # Where a new flow goes: by the engine, unless a gateway would not have asked it.
-    cdef void _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil:
+    # Where a new flow goes: by the engine, unless a gateway would not have asked it; then False.
+    cdef bint _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil:
         cdef Decision decision
         decided.rule = -1
         decided.reason = REASON_DIRECT
@@ -406,6 +432,16 @@ cdef class Tracker:
             decided.placement = decision.uplink
             if decision.action == DROP_PACKET:
                 decided.placement = PLACED_DROPPED
+            return True
+        return False
+
+    cdef void _show_carried(self, uint32_t number, bint reply, uint64_t bytes) noexcept nogil:
+        cdef Event event
+        event.number = number
+        event.now = self.now
+        event.packets = 1
+        event.bytes = bytes
+        self.observer.carry(&event, reply)
 
     # Whether a flow was announced on another one: the kernel then gives it that one's mark.
     cdef bint _related(self, const Packet* packet, DecidedFlow* decided) noexcept nogil:
@@ -430,9 +466,16 @@ cdef class Tracker:
     cdef void _close(self, uint32_t number) noexcept nogil:
         cdef Flow* flow = &self.table.flows[number]
         cdef FlowExtra* extra = &self.table.extras[number]
+        cdef Event event
         self.log.end(
             extra.record, extra.placement, flow.packets + extra.more_packets, flow.bytes
         )
+        if self.observer is not None:
+            event.number = number
+            event.now = self.now
+            event.packets = flow.packets + extra.more_packets
+            event.bytes = flow.bytes
+            self.observer.end(&event, flow.dst, <uint8_t>(flow.protocols & 0xFF))
         if flow.flags & HELPED:
             end_control(&self.helpers, <uint32_t>extra.own.control)
 

@@ -163,11 +163,13 @@ def test_no_capture_is_wrong_usage(policy_file):
 def test_a_capture_that_cannot_be_read_at_all_gets_no_table(policy_file, tmp_path, options):
     zipped = tmp_path / "capture.pcap.gz"
     zipped.write_bytes(gzip.compress(b"text"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
     empty = tmp_path / "empty"
     empty.write_bytes(b"")
     for path, reason in (
         ("/nonexistent.pcap", "No such file or directory"),
-        (tmp_path, "Is a directory"),
+        (folder, "no captures in this folder"),
         (
             zipped,
             "packet 1, byte 0: not a capture file: it begins with 74 65 78 74, which is neither"

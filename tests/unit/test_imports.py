@@ -20,6 +20,7 @@ RANKS = {
     "uplinks": 2,
     "host": 3,
     "replay": 3,
+    "simulate": 4,
     "service": 4,
     "lab": 4,
     "commands": 5,
