@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from classifier.replay.against import Comparison, byte_shares
 from classifier.replay.report import Report
 from classifier.report import plots
-from classifier.report.markup import Head, facts, name, section, table
+from classifier.report.markup import Head, facts, folded, name, section, table
 from classifier.report.subject import Subject
 from classifier.report.units import count, percent, size
 from classifier.report.uplinks import uplinks_table
@@ -17,6 +17,8 @@ _SHARES: tuple[tuple[str, Callable[[Report], Mapping[str, float]]], ...] = (
     ("flows", lambda report: {way: use.share for way, use in report.uplinks.items()}),
     ("bytes", byte_shares),
 )
+_MOVES = 10
+"""Rows that are shown at once."""
 
 
 def comparison_section(report: Report, comparison: Comparison, subject: Subject, ways: Ways) -> str:
@@ -53,16 +55,17 @@ def _shares(report: Report, other: Report, subject: Subject, ways: Ways) -> str:
 
 
 def _moves(comparison: Comparison, ways: Ways) -> str:
-    return table(
-        "Flows that go another way, most first",
-        (Head("from", number=False), Head("to", number=False), Head("flows"), Head("bytes")),
-        [
-            (
-                ways.key(move.source),
-                ways.key(move.target),
-                count(move.amount.flows),
-                size(move.amount.bytes),
-            )
-            for move in comparison.moves
-        ],
-    )
+    heads = (Head("from", number=False), Head("to", number=False), Head("flows"), Head("bytes"))
+    rows = [
+        (
+            ways.key(move.source),
+            ways.key(move.target),
+            count(move.amount.flows),
+            size(move.amount.bytes),
+        )
+        for move in comparison.moves
+    ]
+    shown = table("Flows that go another way, most first", heads, rows[:_MOVES])
+    if len(rows) > _MOVES:
+        shown += folded(f"{len(rows) - _MOVES} more", table("The rest", heads, rows[_MOVES:]))
+    return shown

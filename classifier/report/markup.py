@@ -45,7 +45,7 @@ def table(caption: str, heads: Sequence[Head], rows: Iterable[Sequence[str]]) ->
         )
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
     return (
-        f'<div class="scroll"><table><caption>{text(caption)}</caption>'
+        f'<div class="scroll" tabindex="0"><table><caption>{text(caption)}</caption>'
         f"<thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 

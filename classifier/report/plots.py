@@ -123,7 +123,7 @@ def load_plot(load: Load, span: float, capacity: Capacity | None, style: str) ->
         if limit is not None and limit <= (top if sign > 0 else bottom):
             shapes.append(_level("capacity", count, height(sign * limit)))
             place = (sign * limit + bottom) / whole * 100
-            side = "below" if sign > 0 else "above"
+            side = "above" if sign > 0 else "below"
             labels.append(
                 f'<span class="limit {side}" style="bottom:{place:.2f}%">capacity'
                 f" {'down' if sign > 0 else 'up'} {text(rate(limit))}</span>"
@@ -132,7 +132,8 @@ def load_plot(load: Load, span: float, capacity: Capacity | None, style: str) ->
         f"Load over time in {unit.name}: busiest second {rate(load.peak_down)} down,"
         f" {rate(load.peak_up)} up"
     )
-    return _framed(marks, _svg(title, count, "".join(shapes)) + "".join(labels), count * span)
+    area = _svg(title, count, "".join(shapes)) + "".join(labels)
+    return _framed(marks, area, count * span, "plot load")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def _halves(load: Load, capacity: Capacity | None) -> tuple[float, float]:
     return max(top, bottom * _LEAST_HALF, 1), max(bottom, top * _LEAST_HALF, 1)
 
 
-def _framed(marks: Mapping[float, str], area: str, seconds: float) -> str:
+def _framed(marks: Mapping[float, str], area: str, seconds: float, style: str = "plot") -> str:
     """Axes around a plot; `marks` are at parts of its height, 0 below."""
     levels = "".join(
         f'<span style="bottom:{part * 100:.2f}%">{text(words)}</span>'
@@ -193,7 +194,7 @@ def _framed(marks: Mapping[float, str], area: str, seconds: float) -> str:
         last = ' class="last"' if place > 95 else ""
         times.append(f'<span{last} style="left:{place:.2f}%">{text(duration(at))}</span>')
     return (
-        f'<div class="plot"><div class="y">{levels}</div><div class="area">{area}</div>'
+        f'<div class="{style}"><div class="y">{levels}</div><div class="area">{area}</div>'
         f'<div class="x">{"".join(times)}</div></div>'
     )
 

@@ -50,9 +50,9 @@ margin:1rem 0}
 .facts b{display:block;font-size:1.35rem;font-weight:600}
 .facts span{color:var(--second);font-size:.9rem}
 .scroll{overflow-x:auto;margin:.5rem 0}
-table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;min-width:100%}
+table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;min-width:100%}
 caption{text-align:left;color:var(--second);padding:.25rem 0}
-th,td{padding:.3rem .75rem .3rem 0;text-align:right;white-space:nowrap;vertical-align:top;
+th,td{padding:.3rem .6rem .3rem 0;text-align:right;white-space:nowrap;vertical-align:top;
 border-bottom:1px solid var(--grid);font-weight:400}
 thead th{color:var(--second);vertical-align:bottom}
 tbody th,th:first-child,.words{text-align:left}
@@ -81,6 +81,7 @@ margin-top:.5rem}
 .plot .x span.last{transform:translateX(-100%)}
 .plot .limit{position:absolute;right:0;color:var(--ink);background:var(--card);padding:0 .25rem;
 border-radius:.2rem;font-size:.75rem;line-height:1.3}
+.load .y,.load .area{margin:1rem 0}
 .plot .above{transform:translateY(-1px)}
 .plot .below{transform:translateY(calc(100% + 1px))}
 path,rect,line{vector-effect:non-scaling-stroke}

@@ -75,7 +75,7 @@ def time_marks(seconds: float) -> list[float]:
     """Where a time axis of that length has its marks: at most six."""
     step = next((step for step in _STEPS if seconds / step <= 5), None)
     if step is None:
-        step = 86400 * math.ceil(seconds / 5 / 86400)
+        step = 86400 * value_step(seconds / 86400)
     return [number * step for number in range(int(seconds / step) + 1)]
 
 
@@ -83,7 +83,7 @@ def value_step(largest: float) -> float:
     """The distance of marks on an axis that reaches so far: 1, 2 or 5 times a power of ten."""
     if largest <= 0:
         return 1.0
-    rough = largest / 4
+    rough = largest / 5
     power = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
 
