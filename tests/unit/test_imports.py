@@ -21,6 +21,7 @@ RANKS = {
     "host": 3,
     "uplinks": 3,
     "simulate": 3,
+    "sweep": 3,
     "service": 4,
     "lab": 4,
     "commands": 5,
