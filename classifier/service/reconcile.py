@@ -79,11 +79,14 @@ class Reconciler:
         self._limit = HealLimit()
         self.healed = 0
         """How often what other programs had changed was put right."""
+        self.warnings: tuple[str, ...] = ()
+        """What is put right less often, because another program keeps changing it."""
 
     def look(self, policy: Policy, whole: bool = False) -> Look:
         """whole: rules of others too, for `Look.check`. Raises HostError when the host cannot be
         read."""
         previous = None if whole or self._last is None else self._last.snapshot
+        self._publish()
         snapshot = replace(reading.read(previous=previous), known=self._known)
         return Look(policy, snapshot, plan(policy, snapshot))
 
@@ -113,10 +116,6 @@ class Reconciler:
                 _run_apart(needed)
         self._last = look
         self._known = remembered(look.snapshot, look.plan)
-
-    def warnings(self) -> tuple[str, ...]:
-        """What is put right less often, because another program keeps changing it."""
-        return tuple(map(_KEEPS_CHANGING.format, self._limit.given_in(time.monotonic())))
 
     def remove(self, answer: Callable[[], None]) -> None:
         """Take everything of ours away; `answer` answers what waits in the queues.
@@ -150,10 +149,16 @@ class Reconciler:
                 if action is Action.HEAL:
                     told.append(subject)
         self.healed += put_right > 0
+        self._publish()
         if told:
             log.warning("changed by another program and put right: %s", ", ".join(told))
         if failed:
             raise HostError("\n".join(failed))
+
+    def _publish(self) -> None:
+        # One value that is replaced as a whole: `status` reads it in another thread.
+        given_in = self._limit.given_in(time.monotonic())
+        self.warnings = tuple(map(_KEEPS_CHANGING.format, given_in))
 
 
 def _goes_with_a_link(step: steps.Step) -> bool:
