@@ -21,6 +21,7 @@ RANKS = {
     "host": 3,
     "replay": 3,
     "simulate": 4,
+    "sweep": 4,
     "service": 4,
     "lab": 4,
     "commands": 5,
