@@ -24,7 +24,7 @@ from classifier.host.iptables.ruleset import (
 )
 from classifier.host.memory import BaseChain, Memory
 from classifier.host.nftables import listing
-from classifier.host.state import Family
+from classifier.host.state import FAMILIES_BY_NAME, Family
 
 _COMMENT = re.compile(r'-m comment --comment "(.*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -119,7 +119,7 @@ def _hidden(chains: Iterable[NftChain], saved: Iterable[Saved]) -> Iterator[tupl
     shown = {(s.family, table) for s in read for table in _tables(s.text)}
     unreadable = {(s.family, *place) for s in read for place in s.unreadable}
     for chain in chains:
-        place = (_family(chain.family), chain.table)
+        place = (FAMILIES_BY_NAME.get(chain.family), chain.table)
         if not chain.name and place not in shown:
             yield "table", chain.family, chain.table
         elif (*place, chain.name) in unreadable:
@@ -135,10 +135,6 @@ def ruleset(variant: Variant, family: Family) -> Ruleset:
     tables = basechains.nft_base_chains(chains) if variant == "nft" else basechains.legacy_tables()
     saved = _saved(variant, tables, _Source(chains, frozenset(TABLES)))
     return FirewallSnapshot(variant, tuple(saved)).ruleset(variant, family)
-
-
-def _family(name: str) -> Family | None:
-    return {"ip": 4, "ip6": 6}.get(name)  # type: ignore[return-value]
 
 
 def _tables(text: str) -> list[str]:
@@ -196,7 +192,7 @@ def _chain_by_chain(family: Family, table: str, source: _Source) -> tuple[str, l
     """A table of nf_tables in the words of iptables-save, and the chains that it cannot read."""
     lines, unreadable = [f"*{table}"], []
     for chain in source.chains:
-        if (_family(chain.family), chain.table) != (family, table) or not chain.name:
+        if (FAMILIES_BY_NAME.get(chain.family), chain.table) != (family, table) or not chain.name:
             continue
         if source.tables is not None and not chain.hooked and not is_ours(chain.name):
             continue
