@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import get_args
 
-from classifier.errors import HostError
 from classifier.host import memory
 from classifier.host.iptables import basechains, hidden_jumps, programs
 from classifier.host.iptables.basechains import NftChain
@@ -24,6 +23,7 @@ from classifier.host.iptables.ruleset import (
 )
 from classifier.host.memory import BaseChain, Memory
 from classifier.host.nftables import listing
+from classifier.host.programs import RefusedError
 from classifier.host.state import FAMILIES_BY_NAME, Family
 
 _COMMENT = re.compile(r'-m comment --comment "(.*)"')
@@ -167,7 +167,7 @@ def _save_whole(variant: Variant, family: Family) -> str | None:
     """All tables; None where the program cannot read a rule of nft, and ends there."""
     try:
         return programs.save(variant, family)
-    except HostError:
+    except RefusedError:
         if variant == "legacy":
             raise
         return None
@@ -179,7 +179,7 @@ def _save_tables(variant: Variant, family: Family, tables: list[str], source: _S
     for table in tables:
         try:
             texts.append(programs.save(variant, family, "-t", table))
-        except HostError:
+        except RefusedError:
             if variant == "legacy":
                 raise
             text, chains = _chain_by_chain(family, table, source)
@@ -199,7 +199,7 @@ def _chain_by_chain(family: Family, table: str, source: _Source) -> tuple[str, l
         lines.append(f":{chain.name} - [0:0]")
         try:
             text = programs.list_chain("nft", family, table, chain.name)
-        except HostError:
+        except RefusedError:
             unreadable.append(chain.name)
             place = BaseChain(family, table, chain.name)
             lines += [f"-A {chain.name} -j {name}" for name in hidden_jumps.targets(place)]
