@@ -131,7 +131,7 @@ class Reconciler:
             if action not in (Action.HEAL, Action.RETRY):
                 continue
             try:
-                steps.run(disturbed)
+                _run_apart(disturbed)
             except HostError as error:
                 failed.append(str(error))
                 if action is Action.HEAL:
