@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_service import CONFIG, HostService, eventually, running
+from host_service import CONFIG, SECONDS, HostService, eventually, running
 from host_snapshots import WIFI, WIRED, apply_in, make_host, policy, remove_in, shell, snapshot
 
 from classifier.errors import HostError
+from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
 
+# A reload looks at all tables, other looks at some.
 SLOW = """#!/bin/sh
-if [ -e {directory}/slow ]; then
+if [ -e {directory}/slow ] && [ $# = 0 ]; then
     touch {directory}/begun
     while [ -e {directory}/slow ]; do sleep 0.01; done
 fi
-exec /usr/sbin/iptables-nft-restore "$@"
+exec /usr/sbin/iptables-nft-save "$@"
 """
 
 
@@ -33,17 +36,23 @@ def test_a_stop_in_the_middle_of_a_reload_leaves_the_host_as_it_was_found(
     host: Namespace, tmp_path: Path
 ) -> None:
     before = snapshot(host)
-    program = tmp_path / "iptables-nft-restore"
+    program = tmp_path / "iptables-nft-save"
     program.write_text(SLOW.format(directory=tmp_path))
     program.chmod(0o755)
     service = HostService(host, tmp_path / "service")
-    service.start(PATH=f"{tmp_path}:{os.environ['PATH']}")
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    service.start(PATH=f"{tmp_path}:{os.environ['PATH']}", NOTIFY_SOCKET=manager.getsockname())
     service.config.write_text(CONFIG.replace("[gateway]\n", '[gateway]\nhelpers = ["ftp"]\n'))
     slow, begun = tmp_path / "slow", tmp_path / "begun"
     slow.touch()
     service.process.send_signal(signal.SIGHUP)
-    eventually(begun.exists, "the reload changes rules")
+    eventually(begun.exists, "the reload looks at the host")
     service.process.send_signal(signal.SIGTERM)
+    with manager:
+        manager.settimeout(scaled(SECONDS))
+        while b"STOPPING=1" not in manager.recv(1000):
+            pass
     slow.unlink()
     assert service.end() == 0, service.said
     assert "Traceback" not in service.said
