@@ -18,7 +18,8 @@ from classifier.queue.kernel_queues import kernel_queues
 from classifier.queue.owner import owner
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UP, _POINT_TO_POINT, _NO_ARP, _LOWER_UP = 0x1, 0x10, 0x80, 0x10000  # IFF_* in <linux/if.h>
+_UP, _POINT_TO_POINT, _NO_ARP = 0x1, 0x10, 0x80  # IFF_* in <linux/if.h>
+_CARRIER = 0x40 | 0x10000  # IFF_RUNNING, IFF_LOWER_UP
 
 
 def read(
@@ -74,7 +75,7 @@ def _link(
         name=link.name,
         index=link.index,
         up=bool(link.flags & _UP),
-        carrier=bool(link.flags & _LOWER_UP),
+        carrier=link.flags & _CARRIER == _CARRIER,
         point_to_point=bool(link.flags & (_POINT_TO_POINT | _NO_ARP)),
         addresses=tuple(addresses.get(link.index, ())),
         ipv6=link.sysctls.get(6, {}).get("disable_ipv6") == "0",

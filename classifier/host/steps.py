@@ -17,6 +17,7 @@ from classifier.host.iptables.snapshot import ruleset
 from classifier.host.memory import BaseChain
 from classifier.host.rtnetlink import Rtnetlink
 from classifier.host.snapshot import KernelRoute, KernelRule
+from classifier.host.solicitation import solicit_router
 from classifier.host.state import Family, Route, RoutingRule
 
 _log = logging.getLogger(__name__)
@@ -128,6 +129,8 @@ class WriteSysctl(Step):
     def do(self, netlink: Rtnetlink) -> None:
         # Another one that was written before may have changed it as well.
         _write_if_other(self.key, self.value)
+        if (interface := sysctls.accepting_routers(self.key, self.value)) is not None:
+            solicit_router(interface)
 
     def undo(self, netlink: Rtnetlink) -> None:
         for key, value in ((self.key, self.before), *self.followers):
