@@ -15,7 +15,7 @@ from classifier.host.state import (
     ADDRESS_FAMILIES,
     MAIN_TABLE,
     PROTOCOL,
-    TABLE_BASE,
+    TABLES,
     Family,
     Route,
     RoutingRule,
@@ -77,7 +77,7 @@ def is_main(message: Any) -> bool:
 
 def concerns_us(message: Any) -> bool:
     """Whether a route is one of ours, or in one of the tables that are ours to use."""
-    return bool(message["proto"] == PROTOCOL or TABLE_BASE <= table(message) < TABLE_BASE + 256)
+    return bool(message["proto"] == PROTOCOL or table(message) in TABLES)
 
 
 def default_routes(message: Any, names: Names) -> Iterator[DefaultRoute]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from classifier.host import ct_helpers, messages, modules, sysctls
+from classifier.host import ct_helpers, messages, modules, route_dump, sysctls
 from classifier.host.endpoints import endpoints
 from classifier.host.iptables import snapshot as iptables
 from classifier.host.iptables.programs import Variant
+from classifier.host.iptables.snapshot import FirewallSnapshot
 from classifier.host.nftables import listing
 from classifier.host.rtnetlink import Rtnetlink
 from classifier.host.snapshot import BoundQueue, Snapshot
@@ -22,7 +24,11 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def read(
-    variant: Variant | None = None, previous: Snapshot | None = None, *, ours_only: bool = False
+    variant: Variant | None = None,
+    previous: Snapshot | None = None,
+    *,
+    still: Snapshot | None = None,
+    ours_only: bool = False,
 ) -> Snapshot:
     """A snapshot of the calling thread's network namespace.
 
@@ -30,17 +36,34 @@ def read(
     previous: an earlier snapshot of this host. Reading many rules is slow: its firewall is taken
     over where no rule of nf_tables has changed since and ip_tables is not in use, and else only
     the tables with rules of ours are read again.
+    still: one since which no event has told of another link, address, route or routing rule: these
+    are taken over.
     ours_only: these tables are enough from the beginning, because nothing of ours is to be added.
 
     Raises HostError when there is no iptables, or the kernel refuses to tell.
     """
     unchanged = previous.firewall if previous is not None and _is_unchanged(previous) else None
     firewall = unchanged or iptables.read(variant, ours_only or previous is not None)
+    if still is None or _has_silent_links(still):
+        still = _by_netlink(firewall)
+    return replace(
+        still,
+        firewall=firewall,
+        sysctls=sysctls.read_all(),
+        queues=tuple(_queues()),
+        modules=modules.presence(ct_helpers.modules(ct_helpers.NAMES)),
+        ipv6=sysctls.read(sysctls.FORWARD6) is not None,
+        boot_id=_boot_id(),
+    )
+
+
+def _by_netlink(firewall: FirewallSnapshot) -> Snapshot:
+    """What rtnetlink tells; the rest is missing."""
     with Rtnetlink() as netlink:
         links = netlink.links()
         addresses = _addresses(netlink.addresses())
-        routes = [route for family in ADDRESS_FAMILIES for route in netlink.routes(family)]
         rules = [rule for family in ADDRESS_FAMILIES for rule in netlink.rules(family)]
+    routes = [route for family in ADDRESS_FAMILIES for route in route_dump.routes(family)]
     names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
     remotes = endpoints(links)
     main = [route for route in routes if messages.is_main(route)]
@@ -51,12 +74,12 @@ def read(
         connected=tuple(c for route in main for c in messages.connected(route, names)),
         routes=tuple(messages.kernel_route(r, names) for r in routes if messages.concerns_us(r)),
         rules=tuple(map(messages.kernel_rule, rules)),
-        sysctls=sysctls.read_all(),
-        queues=tuple(_queues()),
-        modules=modules.presence(ct_helpers.modules(ct_helpers.NAMES)),
-        ipv6=sysctls.read(sysctls.FORWARD6) is not None,
-        boot_id=_boot_id(),
     )
+
+
+def _has_silent_links(snapshot: Snapshot) -> bool:
+    """WireGuard learns another endpoint of a peer without an event."""
+    return any(link.kind == "wireguard" for link in snapshot.links)
 
 
 def _is_unchanged(previous: Snapshot) -> bool:

@@ -36,10 +36,6 @@ class Rtnetlink:
     def addresses(self) -> list[Any]:
         return self._all("get_addr")
 
-    def routes(self, family: Family) -> Iterator[Any]:
-        """Of all tables; none where the kernel has no such family."""
-        return self._of_family("get_routes", family)
-
     def rules(self, family: Family) -> Iterator[Any]:
         return self._of_family("get_rules", family)
 

@@ -23,6 +23,7 @@ ours. Not in iproute2's rt_protos, nor used by any routing daemon that is listed
 
 TABLE_BASE = 20800
 """The routing table of an uplink is this plus its id."""
+TABLES = range(TABLE_BASE, TABLE_BASE + 256)
 
 SPECIFIC_PRIORITY = 20800
 BOUND_PRIORITY = 20801

@@ -36,7 +36,7 @@ from classifier.service.lock import NamespaceLock, RuntimeLock
 from classifier.service.notify import notify
 from classifier.service.pace import Pace
 from classifier.service.queues import Queues, with_safe_count
-from classifier.service.reconcile import Look, Reconciler
+from classifier.service.reconcile import EVERYTHING, Look, Reconciler
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
 from classifier.service.sticky import StickyEntries
@@ -56,8 +56,6 @@ log = logging.getLogger(__name__)
 PACE = Pace(period=5.0)
 """The host is also looked at without any event, since some changes cause none."""
 _NONE: frozenset[Family] = frozenset()
-_LINKS_CHANGED = frozenset(("link", "address", "everything", "start"))
-"""Reasons to look after which links or addresses may be others."""
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
 _RELEASED = "nothing is classified: the rules were removed by `down`; restart the service"
 
@@ -110,7 +108,7 @@ class Service:
                 await self._start(undo, stopping)
             reconciling = self._reconciling = FoldedJob("host", self._reconcile, PACE)
             undo.push_async_callback(reconciling.close)
-            reconciling.request("start")  # for what happened since the first look
+            reconciling.request("everything")  # for what happened since the first look
             notify("READY=1")
             log.info("ready: %s", self._described())
             await stopping.wait()
@@ -206,9 +204,13 @@ class Service:
         lost = self._links.lost
         return [uplink for uplink in policy.uplinks if uplink.interface in lost] if lost else []
 
-    async def _look(self, policy: Policy, whole: bool = False) -> Look:
+    async def _look(
+        self, policy: Policy, reasons: frozenset[str] = EVERYTHING, *, whole: bool = False
+    ) -> Look:
         self._links.look_begins()
-        look = await self._in_host_thread(lambda: self._reconciler.look(policy, whole))
+        look = await self._in_host_thread(
+            lambda: self._reconciler.look(policy, reasons, whole=whole)
+        )
         self._links.seen(look.interfaces)
         return look
 
@@ -216,12 +218,11 @@ class Service:
         """Make engine and host match what is wanted now."""
         self._queues.tell_trouble(time.monotonic())
         async with self._changing:
-            look = await self._look(self._policy)
+            look = await self._look(self._policy, reasons)
             before = self._uplinks.states
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
-            links = bool(reasons & _LINKS_CHANGED)
-            await self._in_host_thread(lambda: self._reconciler.apply(look, links))
+            await self._in_host_thread(lambda: self._reconciler.apply(look, reasons))
             self._give(look)
             await self._in_host_thread(lambda: self._end_connections(before))
 
