@@ -23,7 +23,6 @@ ours. Not in iproute2's rt_protos, nor used by any routing daemon that is listed
 
 TABLE_BASE = 20800
 """The routing table of an uplink is this plus its id."""
-TABLES = range(TABLE_BASE, TABLE_BASE + 256)
 
 SPECIFIC_PRIORITY = 20800
 BOUND_PRIORITY = 20801
@@ -38,6 +37,11 @@ MAIN_TABLE = 254  # RT_TABLE_MAIN
 def table_of(uplink: Uplink) -> int:
     """The number of the routing table that an uplink's flows are routed by."""
     return TABLE_BASE + uplink.id
+
+
+def is_uplink_table(number: int) -> bool:
+    """Whether a routing table is one that an uplink may have: ids take one byte."""
+    return TABLE_BASE <= number < TABLE_BASE + 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from classifier.errors import HostError
-from classifier.host import programs, sysctls
+from classifier.host import modules, sysctls
 from classifier.host.iptables import basechains, changes, hidden_jumps
 from classifier.host.iptables import programs as iptables
 from classifier.host.iptables.programs import IPTABLES, Variant
@@ -152,12 +152,8 @@ class LoadModules(Step):
         return "\n".join(f"modprobe {name}" for name in self.names)
 
     def do(self, netlink: Rtnetlink) -> None:
-        """Best effort: they may be built in, or loaded by the kernel when asked for."""
-        if modprobe := programs.find("modprobe"):
-            try:
-                programs.run([modprobe, "-a", "-q", *self.names])
-            except HostError as error:
-                _log.debug("%s", error)
+        """Best effort: the kernel loads some by itself, and of the rest the next plan warns."""
+        modules.load(self.names)
 
     def undo(self, netlink: Rtnetlink) -> None:
         """A module that is not used does no harm."""

@@ -33,6 +33,7 @@ class Queues:
         self._threads: list[threading.Thread] = []
         self._rarely = Rarely()
         self._told = QueueCounters()
+        self._rounds: dict[int, int] = {}
         self.failures: list[Exception] = []
         try:
             for number in self.numbers:
@@ -60,6 +61,21 @@ class Queues:
         except Exception as error:
             self.failures.append(error)
             on_failure()
+
+    def hung(self) -> list[int]:
+        """Numbers of the queues whose thread has done nothing since this was asked last.
+
+        A thread that waits for packets is woken, and shows by another round that it lives: so ask
+        now and then, and leave a thread the time to be scheduled.
+        """
+        found = []
+        for number, source, thread in zip(self.numbers, self._sources, self._threads, strict=True):
+            rounds = source.counters().rounds
+            if thread.is_alive() and self._rounds.get(number) == rounds:
+                found.append(number)
+            self._rounds[number] = rounds
+            source.wake()
+        return found
 
     def set_interfaces(self, names: Mapping[int, str]) -> None:
         engine = self._classifier.engine

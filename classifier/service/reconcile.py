@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -27,12 +26,6 @@ from classifier.service.heal_limit import Action, HealLimit
 log = logging.getLogger(__name__)
 
 _KEEPS_CHANGING = "another program keeps changing our {}: put right less often"
-
-_LINKS = frozenset(("link", "address", "everything"))
-_MOVED = _LINKS | {"route", "rule", "sysctl"}
-EVERYTHING = frozenset(("everything",))
-_TRUSTED = 60.0
-"""Seconds after which what events are told of is read even without any."""
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
@@ -82,33 +75,22 @@ class Reconciler:
 
     def __init__(self) -> None:
         self._last: Look | None = None
-        self._still: Snapshot | None = None
-        self._trusted_until = 0.0
         self._known = Memory()
         self._limit = HealLimit()
         self.healed = 0
         """How often what other programs had changed was put right."""
+        self.warnings: tuple[str, ...] = ()
+        """What is put right less often, because another program keeps changing it."""
 
-    def look(
-        self, policy: Policy, reasons: AbstractSet[str] = EVERYTHING, *, whole: bool = False
-    ) -> Look:
-        """reasons: kinds of events (`service.events`) since the last look; without one that tells
-        of a change, links, addresses, routes and rules are not read again, but for once a minute.
-        whole: rules of others too, for `Look.check`. Raises HostError when the host cannot be
+    def look(self, policy: Policy, whole: bool = False) -> Look:
+        """whole: rules of others too, for `Look.check`. Raises HostError when the host cannot be
         read."""
         previous = None if whole or self._last is None else self._last.snapshot
-        now = time.monotonic()
-        moved = whole or reasons & _MOVED or now >= self._trusted_until
-        # None until this read succeeds: the next one has no events of now.
-        still, self._still = None if moved else self._still, None
-        found = reading.read(previous=previous, still=still)
-        if still is None:
-            self._trusted_until = now + _TRUSTED
-        self._still = found
-        snapshot = replace(found, known=self._known)
+        self._publish()
+        snapshot = replace(reading.read(previous=previous), known=self._known)
         return Look(policy, snapshot, plan(policy, snapshot))
 
-    def apply(self, look: Look, reasons: AbstractSet[str] = EVERYTHING) -> None:
+    def apply(self, look: Look, links_changed: bool = False) -> None:
         """Change what differs: all of it or nothing at the start and for another policy.
 
         Else the host has changed, and each kind of change is made by itself, so that one that the
@@ -116,7 +98,7 @@ class Reconciler:
         changed it, and that is put right; except what the kernel itself has removed with a link or
         an address that is back already. Raises HostError with all that could not be changed.
 
-        reasons: those of the look.
+        links_changed: links or addresses have changed since the last look.
         """
         needed = diff(look.snapshot, look.plan)
         if self._last is None or look.policy != self._last.policy:
@@ -124,8 +106,7 @@ class Reconciler:
         else:
             # Tried once: a module that modprobe refuses would be tried at every look.
             needed = tuple(step for step in needed if not isinstance(step, steps.LoadModules))
-            links = bool(reasons & _LINKS)
-            by_kernel = tuple(step for step in needed if links and _goes_with_a_link(step))
+            by_kernel = tuple(step for step in needed if links_changed and _goes_with_a_link(step))
             if look.plan == self._last.plan:
                 try:
                     _run_apart(by_kernel)
@@ -135,10 +116,6 @@ class Reconciler:
                 _run_apart(needed)
         self._last = look
         self._known = remembered(look.snapshot, look.plan)
-
-    def warnings(self) -> tuple[str, ...]:
-        """What is put right less often, because another program keeps changing it."""
-        return tuple(map(_KEEPS_CHANGING.format, self._limit.given_in(time.monotonic())))
 
     def remove(self, answer: Callable[[], None]) -> None:
         """Take everything of ours away; `answer` answers what waits in the queues.
@@ -172,10 +149,16 @@ class Reconciler:
                 if action is Action.HEAL:
                     told.append(subject)
         self.healed += put_right > 0
+        self._publish()
         if told:
             log.warning("changed by another program and put right: %s", ", ".join(told))
         if failed:
             raise HostError("\n".join(failed))
+
+    def _publish(self) -> None:
+        # One value that is replaced as a whole: `status` reads it in another thread.
+        given_in = self._limit.given_in(time.monotonic())
+        self.warnings = tuple(map(_KEEPS_CHANGING.format, given_in))
 
 
 def _goes_with_a_link(step: steps.Step) -> bool:
