@@ -25,12 +25,14 @@ from classifier.errors import ClassifierError, QueueError, ServiceError, UsageEr
 from classifier.host import conntrack
 from classifier.host.iptables.unclassified import unclassified
 from classifier.host.state import PROTOCOL, Family
-from classifier.policy import Policy
+from classifier.policy import Policy, Uplink
 from classifier.service import loop_errors, status
 from classifier.service.announcements import Announcements
 from classifier.service.control.routes import Request, Route
 from classifier.service.events import HostEvents
 from classifier.service.folded_job import FoldedJob
+from classifier.service.link_change import LinkChange
+from classifier.service.link_news import LinkNews
 from classifier.service.lock import NamespaceLock, RuntimeLock
 from classifier.service.notify import feed_watchdog, notify, reloading, watchdog_seconds
 from classifier.service.pace import Pace
@@ -57,6 +59,8 @@ log = logging.getLogger(__name__)
 PACE = Pace(period=5.0)
 """The host is also looked at without any event, since some changes cause none."""
 _NONE: frozenset[Family] = frozenset()
+_LINKS_CHANGED = frozenset(("link", "address", "everything", "start"))
+"""Reasons to look after which links or addresses may be others."""
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
 
 
@@ -85,6 +89,7 @@ class Service:
         self._reconciling: FoldedJob[None] | None = None
         self._usable: Usable = {}
         self._uplinks = Uplinks(self._changed)
+        self._links = LinkNews()
         self._warnings: tuple[str, ...] = ()
         self._release = Release(self._begin_reconciling)
         self._stopping = False
@@ -139,12 +144,13 @@ class Service:
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
         self._classifier = Classifier(policy, self._seed())
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
-        first = await self._in_host_thread(lambda: self._reconciler.look(policy))
+        first = await self._look(policy)
         first.check_alone()
         first.check()
         self._queues = Queues(policy, self._classifier)
         undo.callback(self._queues.close)
-        undo.callback(HostEvents(self._changed, own_protocol=PROTOCOL).close)
+        events = HostEvents(self._changed, own_protocol=PROTOCOL, link_changed=self._link_changed)
+        undo.callback(events.close)
         self._remember(self._settings.state_dir)
         self._take(first)
         self._give(first)
@@ -215,15 +221,33 @@ class Service:
         if self._reconciling is not None:
             self._reconciling.request(kind)
 
+    def _link_changed(self, change: LinkChange) -> None:
+        """New flows avoid a link that is lost at once; all else waits for a look at the host."""
+        if any(map(self._classifier.engine.interface_number, self._links.told(change))):
+            self._queues.set_interfaces(self._links.interfaces)
+        if any(self._usable.get(uplink.name) for uplink in self._lost_uplinks(self._policy)):
+            self._use(self._policy, self._usable)
+
+    def _lost_uplinks(self, policy: Policy) -> list[Uplink]:
+        lost = self._links.lost
+        return [uplink for uplink in policy.uplinks if uplink.interface in lost] if lost else []
+
+    async def _look(self, policy: Policy, whole: bool = False) -> Look:
+        self._links.look_begins()
+        look = await self._in_host_thread(lambda: self._reconciler.look(policy, whole))
+        self._links.seen(look.interfaces)
+        return look
+
     async def _reconcile(self, reasons: frozenset[str]) -> None:
         """Make engine and host match what is wanted now."""
         self._queues.tell_trouble(time.monotonic())
         async with self._changing:
-            look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
+            look = await self._look(self._policy)
             before = self._uplinks.states
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
-            await self._in_host_thread(lambda: self._reconciler.apply(look))
+            links = bool(reasons & _LINKS_CHANGED)
+            await self._in_host_thread(lambda: self._reconciler.apply(look, links))
             self._give(look)
             await self._in_host_thread(lambda: self._end_connections(before))
             await self._announce(look)
@@ -237,7 +261,7 @@ class Service:
             with reloading():
                 self._release.check()
                 policy = await asyncio.to_thread(read_policy, file, state_dir, self._policy)
-                look = await self._in_host_thread(lambda: self._reconciler.look(policy, whole=True))
+                look = await self._look(policy, whole=True)
                 look.check()
                 # Before anything changes: an id that no uplink comes to use does no harm.
                 await asyncio.to_thread(store_ids, state_dir, policy)
@@ -277,7 +301,7 @@ class Service:
 
     def _take(self, look: Look) -> None:
         """No flow is placed any more on an uplink that has no route for its family."""
-        self._queues.set_interfaces(look.interfaces)
+        self._queues.set_interfaces(self._links.interfaces)
         for warning in look.plan.warnings:
             if warning not in self._warnings:
                 log.warning("%s", warning)
@@ -290,8 +314,10 @@ class Service:
         self._use(self._policy, self._uplinks.usable(look))
 
     def _use(self, policy: Policy, usable: Usable) -> None:
-        """From here on flows are decided by `policy`, on the uplinks that are usable."""
+        """From here on flows are decided by `policy`, on the uplinks that are usable and not lost
+        by now."""
         engine = self._classifier.engine
+        usable = {**usable, **{uplink.name: _NONE for uplink in self._lost_uplinks(policy)}}
         active = with_active_tiers(policy, [name for name, able in usable.items() if able])
         families = {name: (4 in able, 6 in able) for name, able in usable.items()}
         if active != engine.policy:

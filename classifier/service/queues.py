@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from classifier.engine.classifier import Classifier
@@ -77,7 +77,7 @@ class Queues:
             source.wake()
         return found
 
-    def set_interfaces(self, names: dict[int, str]) -> None:
+    def set_interfaces(self, names: Mapping[int, str]) -> None:
         engine = self._classifier.engine
         # Only what rules name: a host may have thousands of interfaces, a queue knows 1024.
         numbers = {
