@@ -6,7 +6,8 @@ SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # To build: python3-dev, gcc (which brings the sanitizers of `make asan`), libc6-dev. For the
 # NetfilterQueue library and the bench's peers: lib*-dev. For gateway, lab and tests: the rest.
 APT    := python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev libnfnetlink-dev libpcap-dev \
-          iproute2 iptables nftables conntrack util-linux mount procps
+          iproute2 iptables nftables conntrack util-linux mount procps \
+          dnsmasq-base udhcpc radvd
 SOURCES := $(shell find ext classifier -name '*.pyx' -o -name '*.pxd')
 
 .PHONY: help system build test asan lint demo bench clean
@@ -39,7 +40,7 @@ $(VENV)/.installed: pyproject.toml setup.py $(SOURCES) | system
 build: $(VENV)/.installed  ## build the compiled modules in place
 
 test: build  ## all tests; those in namespaces need root or user namespaces
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),-n auto)
 	$(if $(ARGS),,$(MAKE) --no-print-directory asan)
 
 # A second copy of the sources, so that the modules in place stay as they are. The tests that read
@@ -58,7 +59,7 @@ asan: build  ## what reads bytes from outside, under AddressSanitizer and Undefi
 	@cd build/asan && CLASSIFIER_SANITIZE=1 ../../$(BIN)/python -W ignore setup.py -q build_ext --inplace -j 2
 	@cd build/asan && export LD_PRELOAD="$(ASAN_LIBS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 	  && ../../$(BIN)/python -c "import classifier.engine.engine as e; assert 'build/asan' in e.__file__, e" \
-	  && ../../$(BIN)/python -m pytest -q --capture=sys -p no:cacheprovider $(ASAN_TESTS)
+	  && ../../$(BIN)/python -m pytest -q -n auto --capture=sys -p no:cacheprovider $(ASAN_TESTS)
 
 lint: build  ## ruff and mypy
 	$(BIN)/ruff check .

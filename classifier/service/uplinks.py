@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from classifier.host.state import Family
 from classifier.policy import Policy, Uplink
 from classifier.service.reconcile import Look
 from classifier.state.asked import Asked
+from classifier.state.health import Bad
 from classifier.uplinks.health import Verdict
 from classifier.uplinks.prober import Prober
 from classifier.uplinks.probes.binding import Binding
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 _SENT = 9
 """The column of sent bytes in /proc/net/dev, counted from 1."""
 _FAMILIES: tuple[Family, ...] = (4, 6)
+_WAS_BAD = Verdict(False, "was down before the start")
 Usable = Mapping[str, frozenset[Family]]
 """Uplink to the families whose new flows it takes."""
 
@@ -39,13 +41,14 @@ class _Probing:
 
 
 @dataclass(slots=True)
-class _Shown:
+class Shown:
     """What an uplink is, as it was told last."""
 
     state: State
     reason: str
     since: float
     """Monotonic seconds."""
+    families: Mapping[Family, State]
 
 
 class Uplinks:
@@ -54,11 +57,18 @@ class Uplinks:
     def __init__(self, changed: Callable[[str], None]) -> None:
         self._changed = changed
         self._probing: dict[str, _Probing] = {}
-        self._shown: dict[str, _Shown] = {}
+        self._shown: dict[str, Shown] = {}
         self.asked: dict[str, Asked] = {}
+        self.remembered: dict[str, frozenset[Family]] = {}
+        """What was bad at the last stop or crash; it stays so until the probes say otherwise."""
 
     def probe(self, policy: Policy) -> None:
-        """Probe the uplinks of `policy` that want it, and no others; those as before go on."""
+        """Probe the uplinks of `policy` that want it, and no others; those as before go on.
+
+        From here on no others are known, either.
+        """
+        for name in self._shown.keys() - {uplink.name for uplink in policy.uplinks}:
+            del self._shown[name]
         wanted = {uplink.name: uplink for uplink in policy.uplinks if uplink.health}
         for name in list(self._probing):
             if wanted.get(name) != self._probing[name].uplink:
@@ -66,7 +76,8 @@ class Uplinks:
         for name, uplink in wanted.items():
             if name not in self._probing and uplink.health:
                 binding = Binding(uplink.interface, policy.mark(uplink))
-                prober = Prober(name, uplink.health, binding, self._judged)
+                good = dict.fromkeys(self.remembered.pop(name, ()), False)
+                prober = Prober(name, uplink.health, binding, self._judged, good)
                 task = asyncio.get_running_loop().create_task(prober.run(), name=f"probe-{name}")
                 self._probing[name] = _Probing(uplink, prober, task)
 
@@ -83,9 +94,7 @@ class Uplinks:
         for uplink in look.policy.uplinks:
             states = self._states(uplink, look)
             found[uplink.name] = frozenset(one.family for one in states if one.takes_new_flows)
-            self._show(uplink.name, *together(states))
-        for name in self._shown.keys() - found.keys():
-            del self._shown[name]
+            self._show(uplink.name, states)
         return found
 
     def _states(self, uplink: Uplink, look: Look) -> list[UplinkState]:
@@ -103,16 +112,33 @@ class Uplinks:
 
     def _verdict(self, name: str, family: Family) -> Verdict | None:
         probing = self._probing.get(name)
-        return probing.prober.verdict(family) if probing else None
+        if probing:
+            return probing.prober.verdict(family)
+        return _WAS_BAD if family in self.remembered.get(name, ()) else None
 
-    def _show(self, name: str, state: State, reason: str) -> None:
+    def _show(self, name: str, judged: Sequence[UplinkState]) -> None:
+        state, reason = together(judged)
+        families = {one.family: one.state for one in judged}
         before = self._shown.get(name)
         if before is None or before.state != state:
-            self._shown[name] = _Shown(state, reason, time.monotonic())
+            self._shown[name] = Shown(state, reason, time.monotonic(), families)
             if before is not None:
                 log.warning("uplink %s is %s: %s", name, state, reason)
         else:
-            before.reason = reason
+            before.reason, before.families = reason, families
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return self._shown
+
+    @property
+    def bad(self) -> Bad:
+        """What the probes say is bad, for the next start."""
+        found: dict[str, frozenset[Family]] = {}
+        for name, probing in self._probing.items():
+            if bad := {f for f in _FAMILIES if not probing.prober.verdict(f).good}:
+                found[name] = frozenset(bad)
+        return found
 
     @property
     def states(self) -> States:
@@ -123,15 +149,12 @@ class Uplinks:
         """What `status` tells of an uplink's life; see docs/commands.md."""
         shown = self._shown[uplink.name]
         verdict = self._verdict(uplink.name, 4)
-        received, sent = _bytes(uplink.interface)
         return {
             "state": shown.state,
             "reason": shown.reason,
             "since": time.monotonic() - shown.since,
             "latency": verdict.latency if verdict else None,
             "loss": verdict.loss if verdict else None,
-            "bytes_in": received,
-            "bytes_out": sent,
         }
 
 
@@ -148,18 +171,19 @@ def _link(uplink: Uplink, look: Look, family: Family) -> Link:
     )
 
 
-def _bytes(interface: str) -> tuple[int | None, int | None]:
-    """Bytes received and sent by an interface since it was made; None without it."""
+def link_bytes() -> dict[str, tuple[int, int]]:
+    """Interface to bytes received and sent since it was made."""
     try:
         # Of the thread's network namespace; /sys is of the one in which it was mounted.
         lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
     except OSError:
-        return None, None
+        return {}
+    found: dict[str, tuple[int, int]] = {}
     for line in lines:
         name, _, counters = line.partition(":")
-        if name.strip() == interface and len(fields := counters.split()) >= _SENT:
-            return int(fields[0]), int(fields[_SENT - 1])
-    return None, None
+        if len(fields := counters.split()) >= _SENT:
+            found[name.strip()] = int(fields[0]), int(fields[_SENT - 1])
+    return found
 
 
 def connections_to_end(policy: Policy, before: States, after: States) -> Iterator[Uplink]:

@@ -3,9 +3,9 @@
 import socket
 import struct
 
-from classifier.engine.decision import REASONS
+from classifier.replay.reasons import REASONS
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
@@ -46,9 +46,9 @@ cdef class FlowLog:
         return (
             found.time,
             found.protocol,
-            _address(found.src, found.family),
+            address_text(found.src, found.family),
             found.sport if found.has_ports else None,
-            _address(found.dst, found.family),
+            address_text(found.dst, found.family),
             found.dport if found.has_ports else None,
             found.placement,
             found.rule,
@@ -74,7 +74,8 @@ cdef class FlowLog:
     ) noexcept nogil:
         cdef Record* record
         self.sums[decision.placement].flows += 1
-        if decision.rule >= 0:
+        # The engine may have another policy by now than the one that the log was made for.
+        if 0 <= decision.rule < <int64_t>self.rule_count:
             self.rule_flows[decision.rule] += 1
         if not self.keeps_records or decision.placement == PLACED_INBOUND:
             return 0
@@ -83,7 +84,7 @@ cdef class FlowLog:
         memcpy(record.src, packet.src, sizeof(record.src))
         memcpy(record.dst, packet.dst, sizeof(record.dst))
         record.time = time
-        record.rule = decision.rule
+        record.rule = decision.rule if decision.rule < <int64_t>self.rule_count else -1
         record.sport = packet.sport
         record.dport = packet.dport
         record.protocol = packet.protocol
@@ -104,7 +105,7 @@ cdef class FlowLog:
             self.records[number].bytes = bytes
 
 
-cdef str _address(const uint64_t* words, uint8_t family):
+cdef str address_text(const uint64_t* words, uint8_t family):
     if family == 4:
         return socket.inet_ntop(socket.AF_INET, struct.pack(">I", <uint32_t>words[1]))
     return socket.inet_ntop(socket.AF_INET6, struct.pack(">QQ", words[0], words[1]))
