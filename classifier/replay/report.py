@@ -35,7 +35,7 @@ class FlowDecision:
     """None for a flow that is left alone or dropped."""
     rule: str | None
     reason: str
-    """One of `classifier.engine.decision.REASONS`."""
+    """One of `classifier.replay.reasons.REASONS`."""
     packets: int
     """Of both directions, ICMP errors about the flow included."""
     bytes: int
@@ -111,6 +111,8 @@ class Report:
     """The sums of a replay. Every packet is counted once: in an uplink's use, in `direct`,
     `dropped` or `inbound`, or as malformed, untracked or without IP."""
 
+    seconds: float
+    """From the first packet to the latest, to the millisecond."""
     packets: int
     flows: int
     """All but the inbound ones."""
