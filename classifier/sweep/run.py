@@ -86,14 +86,14 @@ def sweep(
 ) -> list[Row]:
     """Run every policy over every set of captures, side by side; returns the table's rows.
 
-    `policies` are files. `values` maps keys of them (`balancers.all.method`, `rules[2].use`) to
-    values that are tried in turn, in all combinations. `captures` maps names of sets to what each
-    holds; of paths alone, each is a set. `out` (.csv or .parquet) is where the table goes; tasks
-    that it has already are not done again, as long as their policy, captures (sizes and times of
-    modification), options and this program's version are the same. `jobs` processes do the work
-    (default: one for each core), or the workers of the Dask scheduler at `dask`. `seed`, `lan` and
-    `in_interface` are as for `replay`. `progress` hears the name of each task that is done, and
-    its error or None.
+    `policies` are files, each a policy or one that names policies and values. `values` maps keys of
+    them (`balancers.all.method`, `rules[2].use`) to values that are tried in turn, in all
+    combinations. `captures` maps names of sets to what each holds; of paths alone, each is a set.
+    `out` (.csv or .parquet) is where the table goes; tasks that it has already are not done again,
+    as long as their policy, captures (sizes and times of modification), options and this program's
+    version are the same. `jobs` processes do the work (default: one for each core), or the workers
+    of the Dask scheduler at `dask`. `seed`, `lan` and `in_interface` are as for `replay`.
+    `progress` hears the name of each task that is done, and its error or None.
 
     A row has `policy`, the values, `captures`, the keys of `replay --json` (`uplinks.NAME.flows`,
     `rules.NAME`, ...), `error` and `id`. A task that fails has only an error.

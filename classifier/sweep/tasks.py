@@ -8,7 +8,6 @@ import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 from classifier.config import parse_policy
@@ -78,7 +77,7 @@ def tasks(
     policies: Iterable[Variant], captures: Iterable[CaptureSet], options: Options
 ) -> list[Task]:
     """Every policy over every set, the sets changing first. UsageError: a capture is not there."""
-    version = metadata.version("nfq-classifier")
+    version = _version()
     sets = [(found, [_stamp(file) for file in _files(found)]) for found in captures]
     return [
         Task(
@@ -121,7 +120,7 @@ def outcome(answer: Mapping[str, object]) -> Outcome:
 def _run(data: Mapping[str, object]) -> Row:
     options, paths = data["options"], data["paths"]
     assert isinstance(options, dict) and isinstance(paths, list)
-    version = metadata.version("nfq-classifier")
+    version = _version()
     if version != data["version"]:
         raise UsageError(f"nfq-classifier is {version} here and {data['version']} where it began")
     return _row(replay(parse_policy(str(data["text"])), paths, **options))
@@ -165,6 +164,12 @@ def _stamp(file: Path) -> tuple[str, int, int]:
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
     return os.fspath(file), found.st_size, found.st_mtime_ns
+
+
+def _version() -> str:
+    from importlib import metadata  # takes longer than all else that `import classifier` does
+
+    return metadata.version("nfq-classifier")
 
 
 def _digest(*parts: object) -> str:
