@@ -9,6 +9,7 @@ import time
 from classifier.commands.replay_options import (
     captures,
     flow_lines,
+    rate,
     summary_json,
     summary_text,
     sweep,
@@ -22,7 +23,7 @@ HELP = "run captures through a policy: which flows would go where"
 PRINTED: tuple[Output, ...] = (flow_lines, summary_json, summary_text)
 """What standard output may get: the first of these that is wanted."""
 
-WRITTEN: tuple[Output, ...] = ()
+WRITTEN: tuple[Output, ...] = (rate,)
 """What goes to files or to stderr: all of these that are wanted, before what is printed."""
 
 
@@ -55,6 +56,12 @@ def run(options: argparse.Namespace) -> int:
         raise broken
     for output in outputs:
         output.put_out(options, Replayed(policy, report, seconds))
+    for event in replay.waiting:
+        print(
+            f"nfq-classifier: --at '{event}' did not happen: the captures end after"
+            f" {report.seconds:g}s",
+            file=sys.stderr,
+        )
     if broken is not None:
         sys.stdout.flush()  # what could be read comes before the error
         raise broken

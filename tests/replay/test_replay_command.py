@@ -162,13 +162,19 @@ def test_no_capture_is_wrong_usage(policy_file):
 @pytest.mark.parametrize("options", [(), ("--json",), ("--flows",)], ids=["text", "json", "flows"])
 def test_a_capture_that_cannot_be_read_at_all_gets_no_table(policy_file, tmp_path, options):
     zipped = tmp_path / "capture.pcap.gz"
-    zipped.write_bytes(gzip.compress(pcap([])))
+    zipped.write_bytes(gzip.compress(b"text"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
     empty = tmp_path / "empty"
     empty.write_bytes(b"")
     for path, reason in (
         ("/nonexistent.pcap", "No such file or directory"),
-        (tmp_path, "Is a directory"),
-        (zipped, "packet 1, byte 0: not a capture file (gzip: zcat F | nfq-classifier replay G -)"),
+        (folder, "no captures in this folder"),
+        (
+            zipped,
+            "packet 1, byte 0: not a capture file: it begins with 74 65 78 74, which is neither"
+            " pcap nor pcapng (counted in what the archive unpacks to)",
+        ),
         (empty, "packet 1, byte 0: the file is empty"),
     ):
         done = nfq_classifier(policy_file, path, *options)

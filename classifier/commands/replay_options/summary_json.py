@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 
 from classifier.commands.replay_options.output import Replayed
+from classifier.commands.replay_options.rate import rate
 from classifier.replay import Report, Use
 
 NEEDS_FLOWS = False
@@ -20,8 +21,11 @@ def wanted(options: argparse.Namespace) -> bool:
     return bool(options.json)
 
 
-def put_out(_options: argparse.Namespace, replayed: Replayed) -> None:
-    print(json.dumps(summary(replayed.report), indent=2))
+def put_out(options: argparse.Namespace, replayed: Replayed) -> None:
+    said = summary(replayed.report)
+    if options.rate:
+        said["rate"] = rate(replayed)
+    print(json.dumps(said, indent=2))
 
 
 def summary(report: Report) -> dict[str, object]:

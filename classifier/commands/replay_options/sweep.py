@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed or 0,
             lan=options.lan,
             in_interface=options.in_interface,
+            at=options.at,
         ),
         options.out,
     )

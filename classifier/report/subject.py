@@ -1,0 +1,26 @@
+"""What a page is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from classifier.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a page is about, in the words of who asks for it."""
+
+    policy: Policy
+    name: str
+    """Of the policy: its file."""
+    sources: Sequence[str]
+    """Where the traffic comes from: captures."""
+    other: Policy | None = None
+    """The policy that the report compares it with."""
+    other_name: str = ""
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        return (self.policy,) if self.other is None else (self.policy, self.other)
