@@ -114,9 +114,7 @@ def test_the_busiest_second_is_found_wherever_it_begins(policy, raw):
         (ALTERNATING, ["10.0.0.1"] * 4, 1.0, 0),
     ],
 )
-def test_a_sticky_break_is_a_remote_that_changes_uplink_too_soon(
-    raw, text, remotes, apart, breaks
-):
+def test_a_sticky_break_is_a_remote_that_changes_uplink_too_soon(raw, text, remotes, apart, breaks):
     run = Replay(parse_policy(text), seed=1, watch=True)
     run.read(raw(visits(*remotes, apart=apart)))
     assert run.report().figures.sticky_breaks == breaks
@@ -125,9 +123,7 @@ def test_a_sticky_break_is_a_remote_that_changes_uplink_too_soon(
 def test_both_policies_are_judged_by_the_one_that_remembers(raw):
     remembers = STICKY.replace('sticky = "remote"', 'sticky = { timeout = "1h", prefix4 = 24 }')
     capture = raw(visits(OUT, "198.51.100.8", OUT, "198.51.100.9", apart=1200))
-    report = replay(
-        parse_policy(ALTERNATING), capture, seed=1, against=parse_policy(remembers)
-    )
+    report = replay(parse_policy(ALTERNATING), capture, seed=1, against=parse_policy(remembers))
     assert report.figures.sticky_breaks == 3
     assert report.against.report.figures.sticky_breaks == 0
 
