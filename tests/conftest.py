@@ -43,6 +43,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     try:
         features.require_gateway()
+        for mark in item.iter_markers("programs"):
+            features.require_programs(*mark.args)
     except features.MissingFeatureError as missing:
         if os.environ.get("CLASSIFIER_REQUIRE_KERNEL") == "1":
             pytest.fail(f"CLASSIFIER_REQUIRE_KERNEL=1, but: {missing}", pytrace=False)

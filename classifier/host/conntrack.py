@@ -7,8 +7,8 @@ import socket
 import struct
 
 from classifier.errors import HostError
+from classifier.queue.kernel_queues import NETLINK_NETFILTER
 
-_NETLINK_NETFILTER = 12  # <linux/netlink.h>
 _DELETE = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
 _REQUEST, _ACK = 1, 4  # NLM_F_REQUEST, NLM_F_ACK
 _MARK, _MARK_MASK = 8, 21  # CTA_MARK, CTA_MARK_MASK
@@ -29,7 +29,7 @@ def flush(mark: int, mask: int) -> None:
     length = _HEADERS.size + len(attributes)
     request = _HEADERS.pack(length, _DELETE, _REQUEST | _ACK, 0, 0, 0, 0, 0) + attributes
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
             netlink.settimeout(10.0)
             netlink.send(request)
             answer = netlink.recv(4096)

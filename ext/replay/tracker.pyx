@@ -370,7 +370,6 @@ cdef class Tracker:
             )
 
     cdef void _start(self, const Arrival* arrival) noexcept nogil:
-        cdef uint32_t number
         cdef Flow flow
         cdef FlowExtra extra
         cdef FlowPacket moving

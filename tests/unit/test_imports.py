@@ -21,6 +21,7 @@ RANKS = {
     "host": 3,
     "replay": 3,
     "simulate": 4,
+    "sweep": 4,
     "report": 4,
     "testing": 4,
     "service": 4,
@@ -38,8 +39,8 @@ CYTHON_IMPORT = re.compile(
 )
 CYTHON_HEADER = re.compile(r'cdef extern from "([^"]+)"')
 DECIDING = {
-    "bisect", "collections", "dataclasses", "itertools", "json", "math", "secrets", "threading",
-    "typing", "zlib", "__future__",
+    "bisect", "collections", "dataclasses", "ipaddress", "itertools", "json", "math", "secrets",
+    "threading", "typing", "zlib", "__future__",
 }  # fmt: skip
 """Of the standard library what the engine may use: nothing of files, clocks or the host."""
 DECIDING_C = {"libc.math", "libc.stddef", "libc.stdint", "libc.stdlib", "libc.string"}
