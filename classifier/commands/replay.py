@@ -16,9 +16,11 @@ from classifier.commands.replay_options import (
     rate,
     summary_json,
     summary_text,
+    sweep,
 )
 from classifier.commands.replay_options.output import Output, Replayed
 from classifier.config import load_policy
+from classifier.errors import UsageError
 
 HELP = "run captures through a policy: which flows would go where"
 
@@ -38,12 +40,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         output.arguments(printed)
     for output in WRITTEN:
         output.arguments(parser)
+    sweep.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    policy = load_policy(options.file)
     outputs = [output for output in WRITTEN if output.wanted(options)]
     outputs.append(next(output for output in PRINTED if output.wanted(options)))
+    if sweep.wanted(options):
+        if outputs != [summary_text]:
+            raise UsageError("--sweep: makes a table of its own, and no other output")
+        return sweep.run(options)
+    policy = load_policy(options.file)
     began = time.monotonic()
     replay, broken = captures.read(
         options, policy, keep=any(output.NEEDS_FLOWS for output in outputs)

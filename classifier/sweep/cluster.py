@@ -31,7 +31,7 @@ def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Out
             client.submit(run, task.data(), pure=False, retries=0): task
             for task in tasks
         }
-        for future in as_completed(waiting):
+        for future in as_completed(waiting, loop=client.loop):
             lost = future.exception()
             answer = future.result() if lost is None else {"error": f"on the cluster: {lost}"}
             yield waiting[future], outcome(answer)

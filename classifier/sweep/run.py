@@ -82,25 +82,29 @@ def sweep(
     seed: int = 0,
     lan: Iterable[str | Network] = (),
     in_interface: str | None = None,
+    at: Iterable[str] = (),
     progress: Callable[[str, str | None], None] | None = None,
 ) -> list[Row]:
     """Run every policy over every set of captures, side by side; returns the table's rows.
 
-    `policies` are files. `values` maps keys of them (`balancers.all.method`, `rules[2].use`) to
-    values that are tried in turn, in all combinations. `captures` maps names of sets to what each
-    holds; of paths alone, each is a set. `out` (.csv or .parquet) is where the table goes; tasks
-    that it has already are not done again, as long as their policy, captures (sizes and times of
-    modification), options and this program's version are the same. `jobs` processes do the work
-    (default: one for each core), or the workers of the Dask scheduler at `dask`. `seed`, `lan` and
-    `in_interface` are as for `replay`. `progress` hears the name of each task that is done, and
-    its error or None.
+    `policies` are files, each a policy or one that names policies and values. `values` maps keys of
+    them (`balancers.all.method`, `rules[2].use`) to values that are tried in turn, in all
+    combinations. `captures` maps names of sets to what each holds; of paths alone, each is a set.
+    `out` (.csv or .parquet) is where the table goes; tasks that it has already are not done again,
+    as long as their policy, captures (sizes and times of modification), options and this program's
+    version are the same. `jobs` processes do the work (default: one for each core), or the workers
+    of the Dask scheduler at `dask`. `seed`, `lan`, `in_interface` and `at` are as for
+    `replay`.
+    `progress` hears the name of each task that is done, and its error or None.
 
     A row has `policy`, the values, `captures`, the keys of `replay --json` (`uplinks.NAME.flows`,
     `rules.NAME`, ...), `error` and `id`. A task that fails has only an error.
 
     Raises `ConfigError` and `UsageError` before anything is done.
     """
-    found = plan(policies, captures, values=values, seed=seed, lan=lan, in_interface=in_interface)
+    found = plan(
+        policies, captures, values=values, seed=seed, lan=lan, in_interface=in_interface, at=at
+    )
     made = Sweep(found, out)
     for task, outcome in made.run(jobs, dask):
         if progress is not None:
@@ -116,13 +120,14 @@ def plan(
     seed: int = 0,
     lan: Iterable[str | Network] = (),
     in_interface: str | None = None,
+    at: Iterable[str] = (),
 ) -> list[Task]:
     """The tasks of a sweep; see there."""
     files = [policies] if isinstance(policies, str | os.PathLike) else policies
     return tasks(
         variants([os.fspath(file) for file in files], values),
         list(_capture_sets(captures)),
-        Options(seed, tuple(str(network) for network in lan), in_interface),
+        Options(seed, tuple(str(network) for network in lan), in_interface, tuple(at)),
     )
 
 
