@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from classifier.engine.engine cimport Engine
 from classifier.engine.wire cimport Packet
+from classifier.replay.carried cimport Carried
 from classifier.replay.flow_log cimport DecidedFlow, FlowLog
 from classifier.replay.flows cimport FlowTable
 from classifier.replay.fragments cimport FragmentTable
@@ -28,6 +29,8 @@ cdef class Tracker:
     cdef Engine engine
     cdef readonly FlowLog log
     cdef Observer observer          # or None
+    cdef Carried carried            # or None
+    cdef bint watched               # one of the two is there
     cdef FlowTable table
     cdef FragmentTable fragments4, fragments6
     cdef Network* lan
@@ -35,7 +38,7 @@ cdef class Tracker:
     cdef uint16_t interface
     cdef bint reads_ftp
     cdef Helpers helpers
-    cdef object script              # an `UplinkScript`; None without one
+    cdef object script              # a `Script`; None without one
     cdef uint64_t script_at         # milliseconds; when it is to run next
     cdef object error               # what kept the script from running
     cdef bint started

@@ -18,6 +18,7 @@ from libc.string cimport memcpy, memset
 from classifier.engine.engine cimport DROP_PACKET, Decision, Engine
 from classifier.engine.protocols cimport TCP
 from classifier.engine.wire cimport WHOLE, Packet, parse
+from classifier.replay.carried cimport Carried
 from classifier.replay.flow_log cimport (
     PLACED_DIRECT, PLACED_DROPPED, PLACED_INBOUND, DecidedFlow, FlowLog,
 )
@@ -105,6 +106,7 @@ cdef class Tracker:
         cdef uint32_t i
         self.engine = engine
         self.observer = observer
+        self.watched = observer is not None
         self.fragments4 = FragmentTable(30000)
         self.fragments6 = FragmentTable(60000)
         self.interface = 0 if in_interface is None else engine.interface_number(in_interface)
@@ -126,8 +128,14 @@ cdef class Tracker:
         free_helpers(&self.helpers)
         free(self.lan)
 
+    def measure(self):
+        """What uplinks carry from now on. Before the first packet."""
+        self.carried = Carried()
+        self.watched = True
+        return self.carried
+
     def follow(self, script):
-        """Run `script`, an `UplinkScript`, as the capture's time goes on. Before the first packet."""
+        """Run `script`, a `Script`, as the capture's time goes on. Before the first packet."""
         self.script = script
         self.script_at = NEVER if script.next_at is None else script.next_at
 
@@ -314,7 +322,7 @@ cdef class Tracker:
         else:
             self.table.flows[number].packets += 1
             self.table.flows[number].bytes += packet.length
-            if self.observer is not None:
+            if self.watched:
                 self._show_carried(number, direction == ORIGINAL, packet.length)
 
     cdef void _track(self, const Arrival* arrival) noexcept nogil:
@@ -349,7 +357,7 @@ cdef class Tracker:
                 flow.packets = 1
             flow.packets += arrival.packets
             flow.bytes += arrival.bytes
-            if self.observer is not None:
+            if self.watched:
                 self._show_carried(number, direction == REPLY, arrival.bytes)
             if flow.flags & HELPED:
                 self._read(number, arrival, &moving)
@@ -398,6 +406,8 @@ cdef class Tracker:
         extra.placement = decided.placement
         extra.record = self.log.begin(arrival.packet, arrival.time, &decided)
         number = insert(&self.table, &flow, &extra)
+        if self.carried is not None:
+            self.carried.add(decided.placement, False, arrival.bytes)
         if self.observer is not None:
             event.number = number
             event.now = self.now
@@ -437,11 +447,14 @@ cdef class Tracker:
 
     cdef void _show_carried(self, uint32_t number, bint reply, uint64_t bytes) noexcept nogil:
         cdef Event event
-        event.number = number
-        event.now = self.now
-        event.packets = 1
-        event.bytes = bytes
-        self.observer.carry(&event, reply)
+        if self.carried is not None:
+            self.carried.add(self.table.extras[number].placement, reply, bytes)
+        if self.observer is not None:
+            event.number = number
+            event.now = self.now
+            event.packets = 1
+            event.bytes = bytes
+            self.observer.carry(&event, reply)
 
     # Whether a flow was announced on another one: the kernel then gives it that one's mark.
     # `parent` becomes the number of that one.
