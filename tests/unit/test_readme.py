@@ -47,7 +47,8 @@ SHOWN = sorted(set(commands()))
 def folder(tmp_path: Path, capture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the README speaks of."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "gateway.toml").write_text(blocks("toml")[0])
+    for name in ("gateway.toml", "next.toml"):
+        (tmp_path / name).write_text(blocks("toml")[0])
     assert capture == tmp_path / "capture.pcap"
     return tmp_path
 
