@@ -56,7 +56,7 @@ def test_a_terminal_gets_progress(folder: Path) -> None:
     shown = os.read(ours, 65536)
     os.close(ours)
     assert process.returncode == 0
-    assert output.startswith(b"policy,captures,packets,flows,")
+    assert output.startswith(b"policy,captures,seconds,packets,flows,")
     assert b"sweep" in shown and b"1/1" in shown
 
 
