@@ -43,8 +43,8 @@ def simulate(
 
     `flows`: how many begin in all. `arrivals`: when they begin, `poisson:100` (per second) unless
     `parallel` clients each begin one when their last one has ended. `in_interface`, `at`: as
-    for `replay`. `keep`: whether the report has every flow and not only the sums; a flow takes some
-    80 bytes. The same seed gives the same report.
+    for `replay`. `keep`: whether the report has every flow and not only the sums; a flow takes
+    some 80 bytes. The same seed gives the same report.
 
     UsageError: a value that makes no sense, with the rule that it breaks.
     """

@@ -22,6 +22,8 @@ RANKS = {
     "replay": 3,
     "simulate": 4,
     "sweep": 4,
+    "report": 4,
+    "testing": 4,
     "service": 4,
     "lab": 4,
     "commands": 5,
