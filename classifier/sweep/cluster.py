@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -12,7 +12,7 @@ from classifier.sweep.tasks import Outcome, Task, outcome, run
 CONNECT_SECONDS = 10
 
 
-def run_on_dask(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, Outcome]]:
+def run_on_dask(tasks: Sequence[Task], address: str) -> Generator[tuple[Task, Outcome], None, None]:
     """Do the tasks on the workers of the scheduler at `address`; each comes out when it is done.
 
     UsageError: Dask is not installed. ClassifierError: no scheduler answers.
