@@ -14,6 +14,7 @@ from classifier.commands.replay_options import (
     summary_text,
 )
 from classifier.commands.replay_options.output import Output, Replayed
+from classifier.commands.saved_state import add_saved_state, saved_state
 from classifier.config import load_policy
 
 HELP = "run captures through a policy: which flows would go where"
@@ -28,6 +29,7 @@ WRITTEN: tuple[Output, ...] = (rate,)
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     captures.arguments(parser)
+    add_saved_state(parser)
     printed = parser.add_mutually_exclusive_group()
     for output in PRINTED:
         output.arguments(printed)
@@ -36,12 +38,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    policy = load_policy(options.file)
+    saved = saved_state(load_policy(options.file), options)
+    policy = saved.policy
     outputs = [output for output in WRITTEN if output.wanted(options)]
     outputs.append(next(output for output in PRINTED if output.wanted(options)))
     began = time.monotonic()
     replay, broken = captures.read(
-        options, policy, keep=any(output.NEEDS_FLOWS for output in outputs)
+        options, saved, keep=any(output.NEEDS_FLOWS for output in outputs)
     )
     report = replay.report()
     seconds = time.monotonic() - began

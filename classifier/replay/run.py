@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_network
 
 from classifier.engine.engine import Engine
@@ -14,6 +14,7 @@ from classifier.replay.reader import CaptureReader
 from classifier.replay.report import Decisions, Report, RuleUse, Use
 from classifier.replay.script import UplinkEvent, UplinkScript, parse_event
 from classifier.replay.tracker import Tracker
+from classifier.state.asked import Asked
 
 _DIRECT, _DROPPED, _INBOUND = 0, 254, 255
 
@@ -35,13 +36,17 @@ class Replay:
         in_interface: str | None = None,
         keep: bool = True,
         at: Iterable[str] = (),
+        asked: Mapping[str, Asked] | None = None,
     ) -> None:
+        """`asked`: what is asked of uplinks by hand at the start."""
         if in_interface is None and len(policy.gateway.lan) == 1:
             in_interface = policy.gateway.lan[0]
         self._policy = policy
         events = [parse_event(text, policy) for text in at]
         engine = Engine(policy, int.from_bytes(os.urandom(8)) if seed is None else seed)
-        self._script = UplinkScript(engine, policy, events)
+        self.engine = engine
+        """Its time is 0 until the first packet, and counts from that."""
+        self._script = UplinkScript(engine, policy, events, asked or {})
         self._tracker = Tracker(engine, [_network(value) for value in lan], in_interface, keep)
         self._tracker.follow(self._script)
 

@@ -1,4 +1,4 @@
-"""A service manager in small: what systemd does for Type=notify, WatchdogSec= and Restart=always."""
+"""A service manager in small: what systemd does for Type=notify, WatchdogSec and Restart=always."""
 
 from __future__ import annotations
 
@@ -72,7 +72,11 @@ class Supervisor:
             message = self._message()
             if message.startswith(("READY=1", "WATCHDOG=1")):
                 alive_at = time.monotonic()
-            elif alive_at is not None and not stopping and time.monotonic() - alive_at > self._watchdog:
+            elif (
+                alive_at is not None
+                and not stopping
+                and time.monotonic() - alive_at > self._watchdog
+            ):
                 self.killed_after.append(time.monotonic() - alive_at)
                 process.kill()
                 process.wait()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from classifier.commands.replay_options import progress
+from classifier.commands.saved_state import SavedState
 from classifier.errors import CaptureError
-from classifier.policy import Policy
 from classifier.replay import Replay
 from classifier.replay.captures import in_order_of_time
 
@@ -43,17 +43,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(
-    options: argparse.Namespace, policy: Policy, *, keep: bool
+    options: argparse.Namespace, saved: SavedState, *, keep: bool
 ) -> tuple[Replay, CaptureError | None]:
     """The captures put through a policy, and what kept them from being read to their end."""
     replay = Replay(
-        policy,
-        seed=options.seed,
+        saved.policy,
+        seed=saved.seed,
         lan=options.lan,
         in_interface=options.in_interface,
         keep=keep,
         at=options.at,
+        asked={**dict.fromkeys(saved.out_of_use, "down"), **saved.asked},
     )
+    saved.remember(replay.engine)
     with progress.shown() as shown:
         for path in in_order_of_time(options.captures):
             try:
