@@ -35,11 +35,8 @@ WRITTEN: tuple[Output, ...] = (rate, flow_file, html_report, annotated)
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     captures.arguments(parser)
-<<<<<<< HEAD
-    add_saved_state(parser)
-=======
     against.arguments(parser)
->>>>>>> main
+    add_saved_state(parser)
     printed = parser.add_mutually_exclusive_group()
     for output in PRINTED:
         output.arguments(printed)
@@ -49,18 +46,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-<<<<<<< HEAD
-    saved = saved_state(load_policy(options.file), options)
-    policy = saved.policy
-=======
->>>>>>> main
     outputs = [output for output in WRITTEN if output.wanted(options)]
     outputs.append(next(output for output in PRINTED if output.wanted(options)))
     if sweep.wanted(options):
         if outputs != [summary_text]:
             raise UsageError("--sweep: makes a table of its own, and no other output")
+        if options.state_dir is not None:
+            raise UsageError("--sweep: tries policies of its own, which no state directory is about")
         return sweep.run(options)
-    policy = load_policy(options.file)
+    saved = saved_state(load_policy(options.file), options)
+    policy = saved.policy
     began = time.monotonic()
     replay, broken = captures.read(
         options, saved, keep=any(output.NEEDS_FLOWS for output in outputs)

@@ -71,6 +71,16 @@ class SavedState:
             return frozenset()
         return frozenset((4, 6)) - (self.bad.get(name, frozenset()) if asked == "auto" else set())
 
+    @property
+    def asked_at_start(self) -> dict[str, Asked]:
+        """For a replay, in which nobody probes: what failed its probes is down."""
+        down: dict[str, Asked] = dict.fromkeys(self.out_of_use, "down")
+        return down | dict(self.asked)
+
+    def like(self, policy: Policy) -> Policy:
+        """Another policy with the ids that it would have on the same gateway."""
+        return stored_ids(self.state_dir, policy, repair=False) if self.state_dir else policy
+
     def remember(self, engine: Engine) -> None:
         """Put saved entries and turns into an engine whose time is 0. Raises HostError."""
         found = stored_sticky(self.state_dir) if self.state_dir else None

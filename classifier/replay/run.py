@@ -33,6 +33,8 @@ class Replay:
     `at` says when uplinks fail and return: "120s wired down" is 120 seconds after the first packet.
     `against` is another policy, asked about the same flows in the same pass. `watch` is whether the
     report has `figures`; with `against` it always has. `number_packets` is for `annotate`.
+    `asked` is what is asked of uplinks by hand at the start. `prepare` is called with each engine
+    before the first packet, when its time is 0.
     """
 
     def __init__(
@@ -44,23 +46,11 @@ class Replay:
         in_interface: str | None = None,
         keep: bool = True,
         at: Iterable[str] = (),
-<<<<<<< HEAD
-        asked: Mapping[str, Asked] | None = None,
-    ) -> None:
-        """`asked`: what is asked of uplinks by hand at the start."""
-        if in_interface is None and len(policy.gateway.lan) == 1:
-            in_interface = policy.gateway.lan[0]
-        self._policy = policy
-        events = [parse_event(text, policy) for text in at]
-        engine = Engine(policy, int.from_bytes(os.urandom(8)) if seed is None else seed)
-        self.engine = engine
-        """Its time is 0 until the first packet, and counts from that."""
-        self._script = UplinkScript(engine, policy, events, asked or {})
-        self._tracker = Tracker(engine, [_network(value) for value in lan], in_interface, keep)
-=======
         against: Policy | None = None,
         watch: bool = False,
         number_packets: bool = False,
+        asked: Mapping[str, Asked] | None = None,
+        prepare: Callable[[Engine], None] = lambda engine: None,
     ) -> None:
         if seed is None:
             seed = int.from_bytes(os.urandom(8))
@@ -69,7 +59,8 @@ class Replay:
         self._against = against
         self._parts: list[CapturePart] = []
         engine = Engine(policy, seed)
-        self._script = UplinkScript(engine, policy, events)
+        self._script = UplinkScript(engine, policy, events, asked)
+        prepare(engine)
         self._observer: Observer | None = None
         if watch or number_packets or against is not None:
             self._observer = Observer(policy, number_packets)
@@ -80,12 +71,13 @@ class Replay:
             keep,
             self._observer,
         )
->>>>>>> main
         self._tracker.follow(self._script)
         if self._observer is not None and against is not None:
             other = Engine(against, seed)
             self._observer.compare(against, other, _interface(against, in_interface), keep)
-            self._tracker.follow(BothScripts(self._script, UplinkScript(other, against, events)))
+            script = UplinkScript(other, against, events, asked)
+            prepare(other)
+            self._tracker.follow(BothScripts(self._script, script))
 
     @property
     def waiting(self) -> tuple[UplinkEvent, ...]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 
 from classifier.commands.replay_options import progress
-<<<<<<< HEAD
 from classifier.commands.saved_state import SavedState
-=======
 from classifier.config import load_policy
->>>>>>> main
 from classifier.errors import CaptureError
 from classifier.replay import Replay
 from classifier.replay.captures import in_order_of_time
@@ -57,15 +54,12 @@ def read(
         in_interface=options.in_interface,
         keep=keep,
         at=options.at,
-<<<<<<< HEAD
-        asked={**dict.fromkeys(saved.out_of_use, "down"), **saved.asked},
-=======
-        against=None if options.against is None else load_policy(options.against),
+        against=saved.like(load_policy(options.against)) if options.against else None,
         watch=options.report is not None,
         number_packets=options.annotate is not None,
->>>>>>> main
+        asked=saved.asked_at_start,
+        prepare=saved.remember,
     )
-    saved.remember(replay.engine)
     with progress.shown() as shown:
         for path in in_order_of_time(options.captures):
             try:
