@@ -43,14 +43,14 @@ class StickyEntries:
             return
         content, age = found
         try:
-            import_sticky(self._engine, content, _now(), round(age * 1000))
+            import_sticky(self._engine, content, engine_now(), round(age * 1000))
         except UsageError as error:
             set_sticky_aside(self._state_dir, str(error))
 
     def save(self) -> None:
         """Raises HostError."""
         if any(balancer.sticky for balancer in self._engine.policy.balancers):
-            store_sticky(self._state_dir, export_sticky(self._engine, _now()))
+            store_sticky(self._state_dir, export_sticky(self._engine, engine_now()))
 
     async def keep_saved(self) -> None:
         """Save now and then, until cancelled."""
@@ -63,7 +63,9 @@ class StickyEntries:
 
     async def show(self, request: Request) -> dict[str, Any]:
         address, local = _addresses(request.query)
-        return {"entries": [asdict(e) for e in sticky_show(self._engine, address, _now(), local)]}
+        return {
+            "entries": [asdict(e) for e in sticky_show(self._engine, address, engine_now(), local)]
+        }
 
     async def forget(self, request: Request) -> dict[str, Any]:
         body = request.body
@@ -72,7 +74,7 @@ class StickyEntries:
         if "uplink" in body:
             return {"forgotten": sticky_forget_uplink(self._engine, str(body["uplink"]))}
         address, local = _addresses(body)
-        return {"forgotten": len(sticky_forget(self._engine, address, _now(), local))}
+        return {"forgotten": len(sticky_forget(self._engine, address, engine_now(), local))}
 
 
 def _addresses(
@@ -90,6 +92,6 @@ def _addresses(
     return address, local
 
 
-def _now() -> int:
+def engine_now() -> int:
     """The engine's time, as the queue tells it."""
     return round(time.monotonic() * 1000)
