@@ -7,38 +7,50 @@ import sys
 import time
 
 from classifier.commands.replay_options import (
+    against,
+    annotated,
     captures,
+    flow_file,
     flow_lines,
+    html_report,
     rate,
     summary_json,
     summary_text,
+    sweep,
 )
 from classifier.commands.replay_options.output import Output, Replayed
 from classifier.config import load_policy
+from classifier.errors import UsageError
 
 HELP = "run captures through a policy: which flows would go where"
 
 PRINTED: tuple[Output, ...] = (flow_lines, summary_json, summary_text)
 """What standard output may get: the first of these that is wanted."""
 
-WRITTEN: tuple[Output, ...] = (rate,)
+WRITTEN: tuple[Output, ...] = (rate, flow_file, html_report, annotated)
 """What goes to files or to stderr: all of these that are wanted, before what is printed."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     captures.arguments(parser)
+    against.arguments(parser)
     printed = parser.add_mutually_exclusive_group()
     for output in PRINTED:
         output.arguments(printed)
     for output in WRITTEN:
         output.arguments(parser)
+    sweep.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    policy = load_policy(options.file)
     outputs = [output for output in WRITTEN if output.wanted(options)]
     outputs.append(next(output for output in PRINTED if output.wanted(options)))
+    if sweep.wanted(options):
+        if outputs != [summary_text]:
+            raise UsageError("--sweep: makes a table of its own, and no other output")
+        return sweep.run(options)
+    policy = load_policy(options.file)
     began = time.monotonic()
     replay, broken = captures.read(
         options, policy, keep=any(output.NEEDS_FLOWS for output in outputs)
@@ -48,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     if broken is not None and report.packets == 0:
         raise broken
     for output in outputs:
-        output.put_out(options, Replayed(policy, report, seconds))
+        output.put_out(options, Replayed(policy, report, seconds, replay))
     for event in replay.waiting:
         print(
             f"nfq-classifier: --at '{event}' did not happen: the captures end after"
