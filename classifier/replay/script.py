@@ -84,7 +84,7 @@ def parse_event(text: str, policy: Policy) -> UplinkEvent:
             f"at = {text!r}: the policy has no uplink {name!r} ({', '.join(names) or 'none'})"
         )
     try:
-        seconds = 0.0 if time in ("0", "0s") else duration(int(time) if time.isdigit() else time)
+        seconds = 0.0 if time in ("0", "0s") else duration(f"{time}s" if time.isdigit() else time)
     except WrongValueError as error:
         raise UsageError(f"at = {text!r}: the time {time!r} {error}") from None
     return UplinkEvent(round(seconds * 1000), name, asked)

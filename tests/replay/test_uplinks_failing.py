@@ -194,6 +194,8 @@ def test_what_the_captures_do_not_come_to_is_still_waiting(raw):
         ("120s x down", "the policy has no uplink 'x' (a, b, c)"),
         ("soon a down", "the time 'soon' must be whole seconds or text such as"),
         ("-1s a down", "the time '-1s' must be whole seconds"),
+        ("²s a down", "the time '²s' must be whole seconds"),
+        ("9" * 5000 + " a down", "must be whole seconds"),
     ],
 )
 def test_a_mistake_names_the_value_and_the_rule(text, reason):
