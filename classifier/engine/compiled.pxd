@@ -9,8 +9,8 @@ cdef struct Compiled:
     uint8_t usable[2][256]     # whether an uplink can take flows, by family and id; changes
     uint8_t has_ipv6[256]      # whether an uplink can ever take IPv6 flows, by id
     uint32_t marks[256]        # by uplink id; that of no uplink is `direct`
-    uint64_t generation        # how many policies there were before
-    uint64_t since[256]        # the generation from which on an id means the same uplink
+    uint64_t generation        # how often policies, or uplinks' flows in flight, have changed
+    uint64_t since[256]        # the generation from which on decisions for an id hold
     Matcher matcher
     Target* targets            # by rule
     uint64_t* rule_digests     # of the rules' names, by which a rule is known to the next policy

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from classifier.engine.classifier import Classifier
 from classifier.errors import ClassifierError, QueueError, ServiceError, UsageError
-from classifier.host import conntrack
 from classifier.host.iptables.unclassified import unclassified
 from classifier.host.state import PROTOCOL, Family
 from classifier.policy import Policy
 from classifier.service import loop_errors, status
+from classifier.service.connections import Connections
 from classifier.service.control.routes import Request, Route
 from classifier.service.events import HostEvents
 from classifier.service.folded_job import FoldedJob
@@ -38,7 +38,7 @@ from classifier.service.reconcile import Look, Reconciler
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
 from classifier.service.sticky import StickyEntries
-from classifier.service.uplinks import States, Uplinks, Usable, connections_to_end
+from classifier.service.uplinks import Uplinks, Usable
 from classifier.state.asked import Asked, store_asked, stored_asked
 from classifier.state.ids import store_ids
 from classifier.state.seed import stored_seed
@@ -137,6 +137,7 @@ class Service:
         undo.callback(loop.remove_reader, lock.fileno())
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
         self._classifier = Classifier(policy, self._seed())
+        self._connections = Connections(self._classifier.engine)
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
         first = await self._in_host_thread(lambda: self._reconciler.look(policy))
         first.check_alone()
@@ -194,12 +195,12 @@ class Service:
         self._queues.tell_trouble(time.monotonic())
         async with self._changing:
             look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
-            before = self._uplinks.states
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
             await self._in_host_thread(lambda: self._reconciler.apply(look))
             self._give(look)
-            await self._in_host_thread(lambda: self._end_connections(before))
+            states = self._uplinks.by_family
+            await self._in_host_thread(lambda: self._connections.follow(self._policy, states))
 
     async def _reload(self, request: Request) -> dict[str, Any]:
         """Take the file as it is now; where it has a mistake, the old policy stays in force."""
@@ -271,12 +272,6 @@ class Service:
                 if self._usable.get(name) != able:
                     engine.set_usable(name, *families[name])
         self._policy, self._usable = policy, usable
-
-    def _end_connections(self, before: States) -> None:
-        """After an uplink has gone or is back; only where another uplink takes their flows."""
-        for uplink in connections_to_end(self._policy, before, self._uplinks.states):
-            log.info("uplink %s: its connections are ended, to be begun elsewhere", uplink.name)
-            conntrack.flush(self._policy.mark(uplink), self._policy.gateway.mask)
 
     def _described(self) -> str:
         uplinks = (

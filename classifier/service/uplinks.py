@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ class Uplinks:
         self._changed = changed
         self._probing: dict[str, _Probing] = {}
         self._shown: dict[str, _Shown] = {}
+        self.by_family: Mapping[tuple[str, Family], State] = {}
+        """Uplink and family to what it is, as they were judged last."""
         self.asked: dict[str, Asked] = {}
 
     def probe(self, policy: Policy) -> None:
@@ -80,10 +82,13 @@ class Uplinks:
     def usable(self, look: Look) -> Usable:
         """Which families of each uplink take new flows; a change of state is logged."""
         found: dict[str, frozenset[Family]] = {}
+        by_family: dict[tuple[str, Family], State] = {}
         for uplink in look.policy.uplinks:
             states = self._states(uplink, look)
             found[uplink.name] = frozenset(one.family for one in states if one.takes_new_flows)
+            by_family |= {(one.name, one.family): one.state for one in states}
             self._show(uplink.name, *together(states))
+        self.by_family = by_family
         for name in self._shown.keys() - found.keys():
             del self._shown[name]
         return found
@@ -160,28 +165,3 @@ def _bytes(interface: str) -> tuple[int | None, int | None]:
         if name.strip() == interface and len(fields := counters.split()) >= _SENT:
             return int(fields[0]), int(fields[_SENT - 1])
     return None, None
-
-
-def connections_to_end(policy: Policy, before: States, after: States) -> Iterator[Uplink]:
-    """The uplinks whose connections are to be ended now that `before` has become `after`.
-
-    Of an uplink that went down (`flush`), and, of one that is back and moves its flows
-    (`failback`), the standby uplinks that took them. None where no other uplink can take the flows.
-    """
-    for uplink in policy.uplinks:
-        others = any(state == "up" for name, state in after.items() if name != uplink.name)
-        was, now = before.get(uplink.name, "up"), after[uplink.name]
-        if was != "down" and now == "down" and others and uplink.flush == "down":
-            yield uplink
-        if was == "down" and now == "up" and uplink.failback == "move":
-            yield from _standbys(policy, uplink)
-
-
-def _standbys(policy: Policy, uplink: Uplink) -> Iterator[Uplink]:
-    """The uplinks of higher tiers beside this one."""
-    for balancer in policy.balancers:
-        tiers = {member.uplink: member.tier for member in balancer.members}
-        if uplink.name in tiers:
-            for name, tier in tiers.items():
-                if tier > tiers[uplink.name]:
-                    yield policy.uplink(name)

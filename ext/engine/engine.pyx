@@ -148,6 +148,18 @@ cdef class Engine:
                 refresh_all(&self.compiled)
                 pthread_mutex_unlock(&self.lock)
 
+    def forget_in_flight(self, name):
+        """Flows in flight on an uplink are decided anew with their next packet."""
+        cdef uint8_t id
+        with self.replacing, self.naming:
+            id = self._uplink(name).id
+            with nogil:
+                pthread_mutex_lock(&self.lock)
+                # As if the id had been another uplink's before: see carry_over.
+                self.compiled.generation += 1
+                self.compiled.since[id] = self.compiled.generation
+                pthread_mutex_unlock(&self.lock)
+
     def usable_families(self, name):
         """Whether an uplink can take IPv4 flows, and whether IPv6 flows."""
         cdef uint8_t id
@@ -389,7 +401,8 @@ cdef class Engine:
 
     cdef bint carry_over(self, Slot* entry) noexcept nogil:
         # Takes a flow in flight to this policy from the one that decided it, which is fewer than
-        # 65536 policies ago. False: its uplink is gone, and its id may be another's by now.
+        # 65536 policies ago. False: its uplink is gone, and its id may be another's by now, or its
+        # flows were forgotten.
         cdef uint64_t* decided = value(entry)
         cdef uint8_t uplink = <uint8_t>(decided[0] >> 8)
         cdef uint64_t ago = (self.compiled.generation - (decided[0] >> 48)) & 0xFFFF
