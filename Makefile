@@ -39,7 +39,7 @@ $(VENV)/.installed: pyproject.toml setup.py $(SOURCES) | system
 build: $(VENV)/.installed  ## build the compiled modules in place
 
 test: build  ## all tests; those in namespaces need root or user namespaces
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),-n auto)
 	$(if $(ARGS),,$(MAKE) --no-print-directory asan)
 
 # A second copy of the sources, so that the modules in place stay as they are. The tests that read
@@ -58,7 +58,7 @@ asan: build  ## what reads bytes from outside, under AddressSanitizer and Undefi
 	@cd build/asan && CLASSIFIER_SANITIZE=1 ../../$(BIN)/python -W ignore setup.py -q build_ext --inplace -j 2
 	@cd build/asan && export LD_PRELOAD="$(ASAN_LIBS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 	  && ../../$(BIN)/python -c "import classifier.engine.engine as e; assert 'build/asan' in e.__file__, e" \
-	  && ../../$(BIN)/python -m pytest -q --capture=sys -p no:cacheprovider $(ASAN_TESTS)
+	  && ../../$(BIN)/python -m pytest -q -n auto --capture=sys -p no:cacheprovider $(ASAN_TESTS)
 
 lint: build  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -3,5 +3,6 @@
 from classifier.config import load_policy
 from classifier.engine.classifier import Classifier
 from classifier.replay import replay
+from classifier.simulate import simulate
 
-__all__ = ["Classifier", "load_policy", "replay"]
+__all__ = ["Classifier", "load_policy", "replay", "simulate"]

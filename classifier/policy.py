@@ -196,6 +196,8 @@ class Gateway:
     helpers: tuple[str, ...] = ()
     control_group: str | None = None
     """Name of the group that may use the control socket, besides root and the service's user."""
+    on_change: tuple[str, ...] = ()
+    """A program's path and its arguments, started when an uplink has changed; empty: none."""
 
     @property
     def marks(self) -> Marks:

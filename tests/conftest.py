@@ -16,8 +16,7 @@ import pytest
 
 from classifier.lab import features, programs
 
-_skipped: list[str] = []
-"""Why, for each gateway test that was skipped because of the kernel."""
+_NO_KERNEL = "this kernel cannot run gateway tests: "
 _REEXECUTED = "CLASSIFIER_TESTS_IN_USER_NAMESPACE"
 
 
@@ -44,17 +43,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     try:
         features.require_gateway()
+        for mark in item.iter_markers("programs"):
+            features.require_programs(*mark.args)
     except features.MissingFeatureError as missing:
         if os.environ.get("CLASSIFIER_REQUIRE_KERNEL") == "1":
             pytest.fail(f"CLASSIFIER_REQUIRE_KERNEL=1, but: {missing}", pytrace=False)
-        _skipped.append(str(missing))
-        pytest.skip(str(missing))
+        pytest.skip(f"{_NO_KERNEL}{missing}")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     # Here, and not in the terminal summary, behind which pytest prints its own last line.
     terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if _skipped and terminal is not None:
-        reason = _skipped[0].splitlines()[0]
-        terminal.write_line(f"{len(_skipped)} gateway tests were SKIPPED: {reason}")
+    if terminal is None:
+        return
+    # From the reports, which come also from tests in other processes (`-n`).
+    reasons = [str(report.longrepr[2]) for report in terminal.stats.get("skipped", ())]
+    missing = [reason for reason in reasons if _NO_KERNEL in reason]
+    if missing:
+        reason = missing[0].partition(_NO_KERNEL)[2].splitlines()[0]
+        terminal.write_line(f"{len(missing)} gateway tests were SKIPPED: {reason}")

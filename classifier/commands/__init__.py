@@ -29,6 +29,7 @@ COMMANDS = (
     "sticky",
     "explain",
     "replay",
+    "simulate",
     "lab",
 )
 """Each is the module classifier.commands.NAME, a `Command`; help lists them in this order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from classifier.commands.directories import add_directories
@@ -19,6 +19,9 @@ from classifier.service.control.client import ask
 
 HELP = "remove everything of ours from the host, whichever run left it"
 
+_SECONDS = 30.0
+"""For a service to end what it is at: it may be looking at a large firewall."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -30,13 +33,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     require_net_admin()
     # A service that runs would put right what is removed here.
-    released = _release(options.runtime_dir)
+    released = _released(options.runtime_dir, {})
     snapshot = reading.read(_variant(), ours_only=True)
     needed = diff(snapshot, NOTHING)
-    if not needed:
+    if needed:
+        steps.run_all(needed, done=_tell)
+    else:
         print("nothing of ours was here")
-        return 0
-    steps.run_all(needed, done=_tell)
+    released = released and _released(options.runtime_dir, {"done": True})
     for queue in snapshot.queues:
         if queue.number in snapshot.firewall.queued_to:
             what = "with nothing left to classify" if released else "and puts the rules back"
@@ -44,9 +48,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _release(runtime_dir: Path) -> bool:
+def _released(runtime_dir: Path, body: Mapping[str, bool]) -> bool:
+    """Ask a service that runs to let go of the host; it takes it back unless `done` comes later."""
     with contextlib.suppress(ServiceError):
-        ask(runtime_dir, "POST", "/release")
+        ask(runtime_dir, "POST", "/release", body, seconds=_SECONDS)
         return True
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 
 from classifier.commands.table import Column, paragraph, render
@@ -143,6 +144,7 @@ def _gateway_text(policy: Policy) -> str:
             if (group := gateway.control_group)
             else []
         ),
+        *([("on change", shlex.join(gateway.on_change))] if gateway.on_change else []),
         (
             "queue",
             f"{numbers}, length {queue.length}, {queue.backend}, when it is full: {queue.overload}",

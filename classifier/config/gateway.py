@@ -25,6 +25,7 @@ def read_gateway(table: Table) -> Gateway:
         firewall=table.one("firewall", _firewall, "auto"),
         helpers=table.many("helpers", values.choice(*HELPERS), may_be_empty=True, distinct=True),
         control_group=table.one("control_group", values.group, None),
+        on_change=table.one("on_change", values.command, ()),
     )
     if not gateway.local and not table.raw("lan"):
         table.wrong("local", "false needs interfaces in lan, otherwise no flow would be classified")

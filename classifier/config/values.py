@@ -241,6 +241,21 @@ def group(value: object) -> str:
         raise WrongValueError(rule) from None
 
 
+def command(value: object) -> tuple[str, ...]:
+    """A program and its arguments, as execve(2) takes them: no shell reads any of it."""
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(isinstance(word, str) and "\0" not in word for word in value)
+        or not value[0].startswith("/")
+    ):
+        raise WrongValueError(
+            "must be a list of the absolute path of a program, and its arguments, each by itself:"
+            ' no shell reads them, so ["/bin/sh", "-c", "..."] if you want one'
+        )
+    return tuple(value)
+
+
 def mask(value: object) -> int:
     number = _integer(value)
     rule = "must be at least 3 contiguous bits within 32 bits, such as 0x3f00"

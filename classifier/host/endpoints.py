@@ -22,6 +22,7 @@ from pyroute2.netlink.generic.wireguard import (
 )
 
 from classifier.errors import HostError
+from classifier.host.kernel_links import KernelLink
 
 WIREGUARD = "wireguard"
 _REMOTES: Mapping[str, tuple[str, ...]] = {
@@ -45,18 +46,13 @@ TUNNELS = frozenset({*_REMOTES, WIREGUARD, "tun"})
 """Kinds of links whose packets leave the host again inside others."""
 
 
-def kind(link: Any) -> str:
-    """IFLA_INFO_KIND, such as "gre"; empty for hardware and others that tell none."""
-    return link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
-
-
-def endpoints(links: Iterable[Any]) -> Mapping[int, tuple[str, ...]]:
+def endpoints(links: Iterable[KernelLink]) -> Mapping[int, tuple[str, ...]]:
     """Index of each link that stands on tunnels to the addresses that its packets are sent to.
 
     Those of a bridge, a bond, a VLAN and the like are the ones of the links below it.
     Raises HostError when the kernel refuses to tell.
     """
-    own = {link["index"]: tuple(_own(link)) for link in links}
+    own = {link.index: tuple(_own(link)) for link in links}
     below = _below(links)
     found: dict[int, tuple[str, ...]] = {}
     for index in own:
@@ -74,29 +70,28 @@ def endpoints(links: Iterable[Any]) -> Mapping[int, tuple[str, ...]]:
     return found
 
 
-def _below(links: Iterable[Any]) -> Mapping[int, list[int]]:
+def _below(links: Iterable[KernelLink]) -> Mapping[int, list[int]]:
     """Index of each link to those that it hands its packets to, in this network namespace."""
     below: dict[int, list[int]] = {}
     for link in links:
-        # The index of a link in another namespace says nothing here.
-        lower, elsewhere = link.get_attr("IFLA_LINK"), link.get_attr("IFLA_LINK_NETNSID")
         # A veth's is its other end, which takes packets, but does not send them.
-        if lower and elsewhere is None and kind(link) != "veth":
-            below.setdefault(link["index"], []).append(lower)
-        if master := link.get_attr("IFLA_MASTER"):
-            below.setdefault(master, []).append(link["index"])
+        if link.lower and link.kind != "veth":
+            below.setdefault(link.index, []).append(link.lower)
+        if link.master:
+            below.setdefault(link.master, []).append(link.index)
     return below
 
 
-def _own(link: Any) -> Iterator[str]:
-    name = kind(link)
-    if name == WIREGUARD:
-        yield from _wireguard(link.get_attr("IFLA_IFNAME"))
-    for attribute in _REMOTES.get(name, ()):
-        remote = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA", attribute)
-        # "Any" is how a tunnel says that each packet has a remote of its own.
-        if remote and not ip_address(remote).is_unspecified:
-            yield str(ip_address(remote))
+def _own(link: KernelLink) -> Iterator[str]:
+    if link.kind == WIREGUARD:
+        yield from _wireguard(link.name)
+    elif link.kind in _REMOTES:
+        told = link.decoded()
+        for attribute in _REMOTES[link.kind]:
+            remote = told.get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA", attribute)
+            # "Any" is how a tunnel says that each packet has a remote of its own.
+            if remote and not ip_address(remote).is_unspecified:
+                yield str(ip_address(remote))
 
 
 def _wireguard(name: str) -> Iterator[str]:

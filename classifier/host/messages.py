@@ -6,19 +6,17 @@ Attributes are named as in <linux/rtnetlink.h> and <linux/fib_rules.h>.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_interface
 from typing import Any
 
-from classifier.host import endpoints
-from classifier.host.snapshot import Connected, DefaultRoute, KernelRoute, KernelRule, Link
+from classifier.host.snapshot import Connected, DefaultRoute, KernelRoute, KernelRule
 from classifier.host.state import (
     ADDRESS_FAMILIES,
     MAIN_TABLE,
     PROTOCOL,
-    TABLE_BASE,
     Family,
     Route,
     RoutingRule,
+    is_uplink_table,
 )
 
 _TO_TABLE, _GOTO, _UNREACHABLE = 1, 2, 7  # FR_ACT_* in <linux/fib_rules.h>
@@ -26,40 +24,9 @@ _INVERT = 2  # FIB_RULE_INVERT
 _ONLINK = 4  # RTNH_F_ONLINK in <linux/rtnetlink.h>
 _NOT_SUPPRESSED = 0xFFFFFFFF
 _UNICAST = 1  # RTN_UNICAST
-_UP, _POINT_TO_POINT, _NO_ARP, _LOWER_UP = 0x1, 0x10, 0x80, 0x10000  # IFF_* in <linux/if.h>
-_GLOBAL = 0  # RT_SCOPE_UNIVERSE
 
 Names = Mapping[int, str]
 """Interface index to name."""
-
-
-def link(
-    message: Any,
-    addresses: Mapping[int, list[str]],
-    remotes: Mapping[int, tuple[str, ...]],
-    ipv6: bool,
-) -> Link:
-    flags = message["flags"]
-    return Link(
-        name=message.get_attr("IFLA_IFNAME"),
-        index=message["index"],
-        up=bool(flags & _UP),
-        carrier=bool(flags & _LOWER_UP),
-        point_to_point=bool(flags & (_POINT_TO_POINT | _NO_ARP)),
-        addresses=tuple(addresses.get(message["index"], ())),
-        ipv6=ipv6,
-        kind=endpoints.kind(message),
-        endpoints=remotes.get(message["index"], ()),
-    )
-
-
-def global_address(message: Any) -> str | None:
-    """The address with its prefix length; None for one of a smaller scope."""
-    if message["scope"] != _GLOBAL:
-        return None
-    # On a point-to-point link IFA_ADDRESS is the other end; IPv6 mostly has no IFA_LOCAL.
-    address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-    return str(ip_interface(f"{address}/{message['prefixlen']}"))
 
 
 def family(message: Any) -> Family:
@@ -76,7 +43,7 @@ def is_main(message: Any) -> bool:
 
 def concerns_us(message: Any) -> bool:
     """Whether a route is one of ours, or in one of the tables that are ours to use."""
-    return bool(message["proto"] == PROTOCOL or TABLE_BASE <= table(message) < TABLE_BASE + 256)
+    return bool(message["proto"] == PROTOCOL or is_uplink_table(table(message)))
 
 
 def default_routes(message: Any, names: Names) -> Iterator[DefaultRoute]:

@@ -110,13 +110,20 @@ def _effective(name: str, interface: str, values: dict[str, str]) -> int:
     return max(int(values.get(key, "0")) for key in keys)
 
 
+def _interfaces(policy: Policy) -> list[tuple[str, str]]:
+    """Those that the policy needs: the key that names each, and its name."""
+    lan = [("gateway.lan", name) for name in policy.gateway.lan]
+    return lan + [(f"uplinks.{u.name}.interface", u.interface) for u in policy.uplinks]
+
+
 def _refusals(policy: Policy, snapshot: Snapshot) -> Iterator[str]:
-    names = sorted(link.name for link in snapshot.links if link.name != "lo")
-    wanted = [("gateway.lan", name) for name in policy.gateway.lan]
-    wanted += [(f"uplinks.{u.name}.interface", u.interface) for u in policy.uplinks]
-    for key, name in wanted:
-        if snapshot.link(name) is None:
-            there = ", ".join(names) or "none"
+    wanted = _interfaces(policy)
+    # One that is missing may come later (a stick, a tunnel, a bridge); but with none of them this
+    # is another host than the policy was written for.
+    if not any(snapshot.link(name) for _, name in wanted):
+        names = sorted(link.name for link in snapshot.links if link.name != "lo")
+        there = ", ".join(names) or "none"
+        for key, name in wanted:
             yield f'{key}: this host has no interface "{name}"; it has {there}'
     for uplink in policy.uplinks:
         for gateway in (uplink.gateway, uplink.gateway6):
@@ -148,10 +155,13 @@ def _gateway_refusals(
 def _warnings(policy: Policy, snapshot: Snapshot, families: tuple[Family, ...]) -> Iterator[str]:
     if policy.ipv6 and not snapshot.ipv6:
         yield "this kernel has no IPv6, or it is switched off: IPv6 is left out"
+    for key, name in _interfaces(policy):
+        if snapshot.link(name) is None:
+            yield f'{key}: this host has no interface "{name}": waiting for it'
     for uplink in policy.uplinks:
         link = snapshot.link(uplink.interface)
         if link is None:
-            continue  # told by `refusals`
+            continue  # told above
         if link.up and uplink.gateway is None and not link.point_to_point:
             yield (
                 f"uplink {uplink.name}: {link.name} is not a point-to-point link; without a"

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from classifier.host import ct_helpers, messages, modules, sysctls
+from classifier.host import ct_helpers, kernel_links, kernel_routes, messages, modules, sysctls
 from classifier.host.endpoints import endpoints
 from classifier.host.iptables import snapshot as iptables
 from classifier.host.iptables.programs import Variant
+from classifier.host.kernel_links import KernelLink
 from classifier.host.nftables import listing
-from classifier.host.rtnetlink import Rtnetlink
-from classifier.host.snapshot import BoundQueue, Snapshot
+from classifier.host.snapshot import BoundQueue, Link, Snapshot
 from classifier.host.state import ADDRESS_FAMILIES
 from classifier.queue.kernel_queues import kernel_queues
 from classifier.queue.owner import owner
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_UP, _POINT_TO_POINT, _NO_ARP = 0x1, 0x10, 0x80  # IFF_* in <linux/if.h>
+_CARRIER = 0x40 | 0x10000  # IFF_RUNNING, IFF_LOWER_UP
 
 
 def read(
@@ -36,22 +37,22 @@ def read(
     """
     unchanged = previous.firewall if previous is not None and _is_unchanged(previous) else None
     firewall = unchanged or iptables.read(variant, ours_only or previous is not None)
-    with Rtnetlink() as netlink:
-        links = netlink.links()
-        addresses = _addresses(netlink.addresses())
-        routes = [route for family in ADDRESS_FAMILIES for route in netlink.routes(family)]
-        rules = [rule for family in ADDRESS_FAMILIES for rule in netlink.rules(family)]
-    names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
-    remotes = endpoints(links)
+    links = kernel_links.links()
+    addresses, remotes = kernel_links.global_addresses(), endpoints(links)
+    routes = [route for family in ADDRESS_FAMILIES for route in kernel_routes.routes(family)]
+    rules = [rule for family in ADDRESS_FAMILIES for rule in kernel_routes.rules(family)]
+    names = {link.index: link.name for link in links}
     main = [route for route in routes if messages.is_main(route)]
+    connected = (c for route in main for c in messages.connected(route, names))
     return Snapshot(
         firewall=firewall,
-        links=tuple(messages.link(m, addresses, remotes, _has_ipv6(m)) for m in links),
+        links=tuple(_link(link, addresses, remotes) for link in links),
         defaults=tuple(d for route in main for d in messages.default_routes(route, names)),
-        connected=tuple(c for route in main for c in messages.connected(route, names)),
+        # IPv6 routes that change while they are told may be told twice.
+        connected=tuple(dict.fromkeys(connected)),
         routes=tuple(messages.kernel_route(r, names) for r in routes if messages.concerns_us(r)),
         rules=tuple(map(messages.kernel_rule, rules)),
-        sysctls=sysctls.read_all(),
+        sysctls=sysctls.read_all(links),
         queues=tuple(_queues()),
         modules=modules.presence(ct_helpers.modules(ct_helpers.NAMES)),
         ipv6=sysctls.read(sysctls.FORWARD6) is not None,
@@ -67,16 +68,20 @@ def _is_unchanged(previous: Snapshot) -> bool:
     return listing.generation() == firewall.generation
 
 
-def _has_ipv6(link: Any) -> bool:
-    return sysctls.read(f"net/ipv6/conf/{link.get_attr('IFLA_IFNAME')}/disable_ipv6") == "0"
-
-
-def _addresses(found: Iterable[Any]) -> Mapping[int, list[str]]:
-    by_index: dict[int, list[str]] = {}
-    for message in found:
-        if address := messages.global_address(message):
-            by_index.setdefault(message["index"], []).append(address)
-    return by_index
+def _link(
+    link: KernelLink, addresses: Mapping[int, list[str]], remotes: Mapping[int, tuple[str, ...]]
+) -> Link:
+    return Link(
+        name=link.name,
+        index=link.index,
+        up=bool(link.flags & _UP),
+        carrier=link.flags & _CARRIER == _CARRIER,
+        point_to_point=bool(link.flags & (_POINT_TO_POINT | _NO_ARP)),
+        addresses=tuple(addresses.get(link.index, ())),
+        ipv6=link.sysctls.get(6, {}).get("disable_ipv6") == "0",
+        kind=link.kind,
+        endpoints=remotes.get(link.index, ()),
+    )
 
 
 def _queues() -> Iterator[BoundQueue]:

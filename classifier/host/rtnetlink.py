@@ -1,9 +1,9 @@
-"""Links, addresses, routes and routing rules of the kernel: read, added, deleted."""
+"""Routes and routing rules of the kernel: added and deleted."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -12,7 +12,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from classifier.errors import HostError
 from classifier.host import messages
 from classifier.host.snapshot import KernelRoute, KernelRule
-from classifier.host.state import ADDRESS_FAMILIES, Family, Route, RoutingRule
+from classifier.host.state import Route, RoutingRule
 
 
 class Rtnetlink:
@@ -29,19 +29,6 @@ class Rtnetlink:
 
     def __exit__(self, *_: object) -> None:
         self._netlink.close()
-
-    def links(self) -> list[Any]:
-        return self._all("get_links")
-
-    def addresses(self) -> list[Any]:
-        return self._all("get_addr")
-
-    def routes(self, family: Family) -> Iterator[Any]:
-        """Of all tables; none where the kernel has no such family."""
-        return self._of_family("get_routes", family)
-
-    def rules(self, family: Family) -> Iterator[Any]:
-        return self._of_family("get_rules", family)
 
     def add_rule(self, rule: RoutingRule) -> None:
         self._do(f"ip -{rule.family} rule add {rule}", "rule", "add", messages.new_rule(rule))
@@ -74,22 +61,6 @@ class Rtnetlink:
         if not found:
             raise HostError(f"{what}: no interface {route.interface}")
         self._do(what, "route", command, messages.new_route(route, found[0]))
-
-    def _all(self, method: str) -> list[Any]:
-        try:
-            return list(getattr(self._netlink, method)())
-        except NetlinkError as error:
-            raise HostError(f"{method}: {error.args[1]}") from error
-
-    def _of_family(self, method: str, family: Family) -> Iterator[Any]:
-        try:
-            # A kernel without IPv6 answers some of these with what it has of other families.
-            for message in getattr(self._netlink, method)(family=ADDRESS_FAMILIES[family]):
-                if message["family"] == ADDRESS_FAMILIES[family]:
-                    yield message
-        except NetlinkError as error:
-            if error.code not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
-                raise HostError(f"IPv{family} {method}: {error.args[1]}") from error
 
     def _do(self, what: str, kind: str, command: str, request: Mapping[str, Any]) -> None:
         try:

@@ -39,6 +39,11 @@ def table_of(uplink: Uplink) -> int:
     return TABLE_BASE + uplink.id
 
 
+def is_uplink_table(number: int) -> bool:
+    """Whether a routing table is one that an uplink may have: ids take one byte."""
+    return TABLE_BASE <= number < TABLE_BASE + 256
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A default route by one uplink, in that uplink's table."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from classifier.errors import HostError
+from classifier.host.kernel_links import KernelLink
+from classifier.host.state import Family
 
 _ROOT = Path("/proc/sys")
 
@@ -45,35 +47,31 @@ def write(key: str, value: str) -> None:
         raise HostError(f"sysctl {key} = {value}: {error.strerror}") from error
 
 
-def read_all() -> dict[str, str]:
-    """Every sysctl that a plan may look at; key to value."""
-    values = {
-        key: value
-        for family, names in _PER_INTERFACE.items()
-        for name in names
-        for key, value in _per_interface(family, name).items()
-    }
-    for key in (FORWARD4, REDIRECTS4):
-        if (value := read(key)) is not None:
-            values[key] = value
-    return values
-
-
-_PER_INTERFACE = {
-    "ipv4": ("rp_filter", "src_valid_mark", "forwarding"),
-    "ipv6": ("accept_ra", "forwarding"),
+_PER_INTERFACE: Mapping[Family, tuple[str, ...]] = {
+    4: ("rp_filter", "src_valid_mark", "forwarding"),
+    6: ("accept_ra", "forwarding"),
 }
 
 
-def _per_interface(family: str, name: str) -> dict[str, str]:
-    """Key to value of net/FAMILY/conf/*/NAME: all, default and every interface."""
-    folder = _ROOT / "net" / family / "conf"
-    try:
-        interfaces = sorted(entry.name for entry in folder.iterdir())
-    except OSError:
-        return {}
-    keys = [f"net/{family}/conf/{interface}/{name}" for interface in interfaces]
-    return {key: value for key in keys if (value := read(key)) is not None}
+def read_all(links: Iterable[KernelLink]) -> dict[str, str]:
+    """Every sysctl that a plan may look at; key to value."""
+    values: dict[str, str] = {}
+    for family, names in _PER_INTERFACE.items():
+        folder = f"net/ipv{family}/conf"
+        for name in names:
+            for key in (f"{folder}/all/{name}", f"{folder}/default/{name}"):
+                _read_into(values, key)
+            for link in links:
+                if family in link.sysctls:
+                    values[f"{folder}/{link.name}/{name}"] = link.sysctls[family][name]
+    for key in (FORWARD4, REDIRECTS4):
+        _read_into(values, key)
+    return values
+
+
+def _read_into(values: dict[str, str], key: str) -> None:
+    if (value := read(key)) is not None:
+        values[key] = value
 
 
 def switch_of(key: str) -> str | None:

@@ -75,7 +75,8 @@ class LibraryQueue:
             self._count(batches=1)
             if stopping:
                 return
-            poll.poll()
+            if any(descriptor == self._wake for descriptor, _ in poll.poll()):
+                os.eventfd_read(self._wake)
 
     def _answer(self, packet: Packet) -> None:
         self._count(packets=1)
@@ -101,8 +102,13 @@ class LibraryQueue:
             before,
             packets=before.packets + packets,
             batches=before.batches + batches,
+            rounds=before.rounds + batches,
             last_errno=last_errno or before.last_errno,
         )
+
+    def wake(self) -> None:
+        if self._socket.fileno() >= 0:
+            os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
         if self._socket.fileno() < 0 or self._stopping:

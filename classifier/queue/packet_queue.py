@@ -37,6 +37,8 @@ class QueueCounters:
     """Times the kernel told that the socket buffer was full."""
     last_errno: int = 0
     """Number of the last error of any kind, 0 for none."""
+    rounds: int = 0
+    """Times the reader has looked for packets; grows after each `wake` of one that is not hung."""
 
     @classmethod
     def total(cls, queues: Iterable[QueueCounters]) -> QueueCounters:
@@ -50,6 +52,7 @@ class QueueCounters:
             errors=sum(one.errors for one in several),
             overruns=sum(one.overruns for one in several),
             last_errno=next((one.last_errno for one in reversed(several) if one.last_errno), 0),
+            rounds=sum(one.rounds for one in several),
         )
 
 
@@ -65,6 +68,9 @@ class PacketQueue(Protocol):
 
     def run(self) -> None:
         """Answer packets until `stop`; QueueError when the queue breaks. Once per queue."""
+
+    def wake(self) -> None:
+        """Let `run` look for packets now, though there may be none."""
 
     def stop(self) -> None:
         """Let the queue take no more packets and `run` return once all that wait are answered."""

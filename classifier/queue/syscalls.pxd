@@ -24,6 +24,7 @@ cdef extern from "<poll.h>" nogil:
 
 cdef extern from "<unistd.h>" nogil:
     int close(int)
+    ssize_t read(int, void*, size_t)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:

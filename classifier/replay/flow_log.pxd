@@ -55,3 +55,6 @@ cdef class FlowLog:
     cdef void end(
         self, uint32_t number, uint8_t placement, uint64_t packets, uint64_t bytes
     ) noexcept nogil
+
+# An address as it is written.
+cdef str address_text(const uint64_t* words, uint8_t family)

@@ -8,6 +8,7 @@ from classifier.replay.flows cimport FlowTable
 from classifier.replay.fragments cimport FragmentTable
 from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport Network
+from classifier.replay.observer cimport Observer
 from classifier.replay.reader cimport CaptureReader
 from classifier.replay.tuples cimport Tuple
 
@@ -24,6 +25,7 @@ cdef struct Arrival:
 cdef class Tracker:
     cdef Engine engine
     cdef readonly FlowLog log
+    cdef Observer observer          # or None
     cdef FlowTable table
     cdef FragmentTable fragments4, fragments6
     cdef Network* lan
@@ -43,5 +45,6 @@ cdef class Tracker:
     cdef void _icmp_error(self, const Packet* packet, const Frame* frame) noexcept nogil
     cdef void _track(self, const Arrival* arrival) noexcept nogil
     cdef void _start(self, const Arrival* arrival) noexcept nogil
-    cdef void _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil
+    cdef bint _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil
+    cdef void _show_carried(self, uint32_t number, bint reply, uint64_t bytes) noexcept nogil
     cdef void _end(self, uint32_t number) noexcept nogil

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from classifier.engine.engine import Engine
 from classifier.policy import Network
 from classifier.replay.flow_log import FlowLog
+from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
 
 class Tracker:
@@ -11,6 +12,7 @@ class Tracker:
     lan: networks that are inside; with none, every flow is taken for an outbound one.
     in_interface: where the flows are said to come in.
     keep: whether the log has each flow.
+    observer: watches what the sums do not tell.
     """
 
     log: FlowLog
@@ -21,6 +23,7 @@ class Tracker:
         lan: Sequence[Network] = (),
         in_interface: str | None = None,
         keep: bool = True,
+        observer: Observer | None = None,
     ) -> None: ...
     def read(self, reader: CaptureReader) -> bool:
         """Take some ten thousand packets; False when the capture has no more.
@@ -29,5 +32,7 @@ class Tracker:
         """
     def finish(self) -> None:
         """Close every flow, so that the log is complete."""
+    def span(self) -> tuple[int, int]:
+        """When the capture began, in nanoseconds since 1970, and the milliseconds it took."""
     def counts(self) -> tuple[int, int, int, int]:
         """All packets; of these: malformed, of no flow, without IP."""

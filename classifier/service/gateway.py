@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
@@ -24,25 +24,30 @@ from classifier.engine.classifier import Classifier
 from classifier.errors import ClassifierError, QueueError, ServiceError, UsageError
 from classifier.host.iptables.unclassified import unclassified
 from classifier.host.state import PROTOCOL, Family
-from classifier.policy import Policy
+from classifier.policy import Policy, Uplink
 from classifier.service import loop_errors, status
+from classifier.service.announcements import Announcements
 from classifier.service.connections import Connections
 from classifier.service.control.routes import Request, Route
 from classifier.service.events import HostEvents
 from classifier.service.folded_job import FoldedJob
+from classifier.service.link_change import LinkChange
+from classifier.service.link_news import LinkNews
 from classifier.service.lock import NamespaceLock, RuntimeLock
-from classifier.service.notify import notify
+from classifier.service.notify import feed_watchdog, notify, reloading, watchdog_seconds
 from classifier.service.pace import Pace
 from classifier.service.queues import Queues, with_safe_count
 from classifier.service.reconcile import Look, Reconciler
+from classifier.service.release import Release
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
 from classifier.service.sticky import StickyEntries
-from classifier.service.uplinks import Uplinks, Usable
+from classifier.service.uplinks import Uplinks, link_bytes
 from classifier.state.asked import Asked, store_asked, stored_asked
+from classifier.state.health import stored_bad
 from classifier.state.ids import store_ids
 from classifier.state.seed import stored_seed
-from classifier.uplinks.tiers import with_active_tiers
+from classifier.uplinks.placing import Usable, place
 
 if TYPE_CHECKING:
     from classifier.service.control.server import ControlServer
@@ -54,8 +59,9 @@ log = logging.getLogger(__name__)
 PACE = Pace(period=5.0)
 """The host is also looked at without any event, since some changes cause none."""
 _NONE: frozenset[Family] = frozenset()
+_LINKS_CHANGED = frozenset(("link", "address", "everything", "start"))
+"""Reasons to look after which links or addresses may be others."""
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
-_RELEASED = "nothing is classified: the rules were removed by `down`; restart the service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,9 @@ class Service:
         self._reconciling: FoldedJob[None] | None = None
         self._usable: Usable = {}
         self._uplinks = Uplinks(self._changed)
+        self._links = LinkNews()
         self._warnings: tuple[str, ...] = ()
-        self._released = False
+        self._release = Release(self._begin_reconciling)
         self._stopping = False
         self._reloads = 0
         self._changing = asyncio.Lock()
@@ -103,9 +110,8 @@ class Service:
             undo.enter_context(signals.delivered(stop=stopping.set, reload=self._reload_on_signal))
             async with self._changing:
                 await self._start(undo, stopping)
-            reconciling = self._reconciling = FoldedJob("host", self._reconcile, PACE)
-            undo.push_async_callback(reconciling.close)
-            reconciling.request("start")  # for what happened since the first look
+            undo.push_async_callback(self._end_reconciling)
+            self._begin_reconciling()  # also for what happened since the first look
             notify("READY=1")
             log.info("ready: %s", self._described())
             await stopping.wait()
@@ -114,7 +120,7 @@ class Service:
                 raise QueueError(str(self._queues.failures[0])) from self._queues.failures[0]
             notify("STOPPING=1")
             self._stopping = True
-            await reconciling.close()
+            await self._end_reconciling()
             async with self._changing:  # a reload that has begun comes to its end first
                 await asyncio.to_thread(self._sticky.save)
                 if not self._settings.keep:
@@ -139,13 +145,14 @@ class Service:
         self._classifier = Classifier(policy, self._seed())
         self._connections = Connections(self._classifier.engine)
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
-        first = await self._in_host_thread(lambda: self._reconciler.look(policy))
+        first = await self._look(policy)
         first.check_alone()
         first.check()
         self._queues = Queues(policy, self._classifier)
         undo.callback(self._queues.close)
-        undo.callback(HostEvents(self._changed, own_protocol=PROTOCOL).close)
-        self._uplinks.asked = stored_asked(self._settings.state_dir)
+        events = HostEvents(self._changed, own_protocol=PROTOCOL, link_changed=self._link_changed)
+        undo.callback(events.close)
+        self._remember(self._settings.state_dir)
         self._take(first)
         self._give(first)
         self._sticky = StickyEntries(self._classifier.engine, self._settings.state_dir)
@@ -156,13 +163,15 @@ class Service:
 
         self._queues.start(on_failure=stop)
         undo.callback(self._queues.stop)
+        if seconds := watchdog_seconds():
+            undo.callback(loop.create_task(feed_watchdog(self._queues.hung, seconds)).cancel)
         routes = [
             Route("GET", "/status", self._status),
             Route("POST", "/uplinks/{name}", self._steer),
             Route("GET", "/sticky", self._sticky.show),
             Route("POST", "/sticky/forget", self._sticky.forget),
             Route("POST", "/reload", self._reload),
-            Route("POST", "/release", self._release),
+            Route("POST", "/release", self._release_host),
         ]
         group = policy.gateway.control_group
         server = await importing
@@ -174,9 +183,32 @@ class Service:
         # Last, because all before it is undone by closing, and this undoes itself if it fails.
         await self._in_host_thread(lambda: self._reconciler.apply(first))
         undo.callback(self._uplinks.close)
+        undo.push_async_callback(self._announcements.hooks.close)
         self._uplinks.probe(policy)
+        await self._announce(first)
         saving = loop.create_task(self._sticky.keep_saved())
         undo.callback(saving.cancel)
+
+    def _remember(self, state_dir: Path) -> None:
+        """What was asked of the uplinks by hand, and what their probes had found."""
+        self._uplinks.asked = stored_asked(state_dir)
+        bad = stored_bad(state_dir)
+        self._uplinks.remembered = {
+            u.name: bad[u.name] for u in self._policy.uplinks if u.health and u.name in bad
+        }
+        self._announcements = Announcements(state_dir, bad)
+
+    async def _announce(self, look: Look) -> None:
+        await self._announcements.tell(look, self._uplinks.shown, self._uplinks.bad)
+
+    def _begin_reconciling(self) -> None:
+        self._reconciling = FoldedJob("host", self._reconcile, PACE)
+        self._reconciling.request("start")
+
+    async def _end_reconciling(self) -> None:
+        self._release.close()
+        if self._reconciling is not None:
+            await self._reconciling.close()
 
     def _seed(self) -> int:
         if self._settings.seed is not None:
@@ -190,30 +222,51 @@ class Service:
         if self._reconciling is not None:
             self._reconciling.request(kind)
 
+    def _link_changed(self, change: LinkChange) -> None:
+        """New flows avoid a link that is lost at once; all else waits for a look at the host."""
+        if any(map(self._classifier.engine.interface_number, self._links.told(change))):
+            self._queues.set_interfaces(self._links.interfaces)
+        if any(self._usable.get(uplink.name) for uplink in self._lost_uplinks(self._policy)):
+            self._use(self._policy, self._usable)
+
+    def _lost_uplinks(self, policy: Policy) -> list[Uplink]:
+        lost = self._links.lost
+        return [uplink for uplink in policy.uplinks if uplink.interface in lost] if lost else []
+
+    async def _look(self, policy: Policy, whole: bool = False) -> Look:
+        self._links.look_begins()
+        look = await self._in_host_thread(lambda: self._reconciler.look(policy, whole))
+        self._links.seen(look.interfaces)
+        return look
+
     async def _reconcile(self, reasons: frozenset[str]) -> None:
         """Make engine and host match what is wanted now."""
         self._queues.tell_trouble(time.monotonic())
         async with self._changing:
-            look = await self._in_host_thread(lambda: self._reconciler.look(self._policy))
+            look = await self._look(self._policy)
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
-            await self._in_host_thread(lambda: self._reconciler.apply(look))
+            links = bool(reasons & _LINKS_CHANGED)
+            await self._in_host_thread(lambda: self._reconciler.apply(look, links))
             self._give(look)
             states = self._uplinks.by_family
             await self._in_host_thread(lambda: self._connections.follow(self._policy, states))
+            await self._announce(look)
 
     async def _reload(self, request: Request) -> dict[str, Any]:
         """Take the file as it is now; where it has a mistake, the old policy stays in force."""
         file, state_dir = self._settings.file, self._settings.state_dir
         async with self._changing:
-            if self._released or self._stopping:
-                raise ServiceError(_RELEASED if self._released else "the service is stopping")
-            policy = await asyncio.to_thread(read_policy, file, state_dir, self._policy)
-            look = await self._in_host_thread(lambda: self._reconciler.look(policy, whole=True))
-            look.check()
-            # Before anything changes: an id that no uplink comes to use does no harm.
-            await asyncio.to_thread(store_ids, state_dir, policy)
-            await self._change_to(look)
+            if self._stopping:
+                raise ServiceError("the service is stopping")
+            with reloading():
+                self._release.check()
+                policy = await asyncio.to_thread(read_policy, file, state_dir, self._policy)
+                look = await self._look(policy, whole=True)
+                look.check()
+                # Before anything changes: an id that no uplink comes to use does no harm.
+                await asyncio.to_thread(store_ids, state_dir, policy)
+                await self._change_to(look)
         self._control.allow(policy.gateway.control_group)
         self._reloads += 1
         log.info("reloaded %s: %s", file, self._described())
@@ -234,6 +287,7 @@ class Service:
         self._take(look)
         self._give(look)
         self._uplinks.probe(look.policy)
+        await self._announce(look)
 
     def _reload_on_signal(self) -> None:
         async def reload() -> None:
@@ -248,7 +302,7 @@ class Service:
 
     def _take(self, look: Look) -> None:
         """No flow is placed any more on an uplink that has no route for its family."""
-        self._queues.set_interfaces(look.interfaces)
+        self._queues.set_interfaces(self._links.interfaces)
         for warning in look.plan.warnings:
             if warning not in self._warnings:
                 log.warning("%s", warning)
@@ -261,16 +315,10 @@ class Service:
         self._use(self._policy, self._uplinks.usable(look))
 
     def _use(self, policy: Policy, usable: Usable) -> None:
-        """From here on flows are decided by `policy`, on the uplinks that are usable."""
-        engine = self._classifier.engine
-        active = with_active_tiers(policy, [name for name, able in usable.items() if able])
-        families = {name: (4 in able, 6 in able) for name, able in usable.items()}
-        if active != engine.policy:
-            engine.replace_policy(active, families)
-        else:
-            for name, able in usable.items():
-                if self._usable.get(name) != able:
-                    engine.set_usable(name, *families[name])
+        """From here on flows are decided by `policy`, on the uplinks that are usable and not lost
+        by now."""
+        usable = {**usable, **{uplink.name: _NONE for uplink in self._lost_uplinks(policy)}}
+        place(self._classifier.engine, policy, usable, self._usable)
         self._policy, self._usable = policy, usable
 
     def _described(self) -> str:
@@ -289,6 +337,7 @@ class Service:
             raise UsageError(f"uplink {name}: the policy has no such uplink")
         if wanted not in get_args(Asked):
             raise UsageError(f"state = {wanted!r}: must be one of {', '.join(get_args(Asked))}")
+        self._release.check()
         state = cast(Asked, wanted)
         self._uplinks.asked[name] = state
         if not request.body.get("until_restart"):
@@ -298,37 +347,45 @@ class Service:
             await self._reconciling.request_and_wait("by hand")
         return self._uplinks.figures(self._policy.uplink(name))
 
-    async def _release(self, request: Request) -> dict[str, Any]:
+    async def _release_host(self, request: Request) -> dict[str, Any]:
         """Let go of the host, for `down`: what it removes must not be put right."""
-        if self._reconciling is not None:
-            await self._reconciling.close()
+        if request.body.get("done") is True:
+            self._release.confirm()
+            return {}
+        if self._stopping:
+            raise ServiceError("the service is stopping")
+        await self._end_reconciling()
         async with self._changing:
-            self._released = True
-        log.warning("%s", _RELEASED)
+            self._release.begin()
         return {}
 
     async def _status(self, request: Request) -> dict[str, Any]:
-        return await asyncio.to_thread(self._figures)
+        # Here, where nothing else can run: policy, states and counters of one side of a reload.
+        hooks = self._announcements.hooks
+        figures = status.Figures(
+            policy=self._classifier.policy,
+            lives={u.name: self._uplinks.figures(u) for u in self._policy.uplinks},
+            usable=frozenset(name for name, families in self._usable.items() if families),
+            counters=self._classifier.counters(),
+            queue=status.QueueFigures(),
+            uptime=time.monotonic() - self._started,
+            healed=self._reconciler.healed,
+            reloads=self._reloads,
+            hooks=(hooks.runs, hooks.failures),
+            warnings=(*self._warnings, *self._queues.warnings(), *self._reconciler.warnings),
+        )
+        return await asyncio.to_thread(self._with_host, figures, self._release.warning)
 
-    def _figures(self) -> dict[str, Any]:
+    def _with_host(self, figures: status.Figures, released: str) -> dict[str, Any]:
+        """What has to be read from the kernel or a program is added."""
         passed = unclassified()
-        gone = () if passed is not None else (_RELEASED if self._released else _RULES_GONE,)
+        gone = released or (_RULES_GONE if passed is None else "")
         return status.render(
-            status.Figures(
-                policy=self._classifier.policy,
-                lives={u.name: self._uplinks.figures(u) for u in self._policy.uplinks},
-                usable=frozenset(name for name, families in self._usable.items() if families),
-                counters=self._classifier.counters(),
+            replace(
+                figures,
                 queue=self._queues.figures(passed),
-                uptime=time.monotonic() - self._started,
-                healed=self._reconciler.healed,
-                reloads=self._reloads,
-                warnings=(
-                    *self._warnings,
-                    *self._queues.warnings(),
-                    *self._reconciler.warnings(),
-                    *gone,
-                ),
+                bytes=link_bytes(),
+                warnings=(*figures.warnings, *([gone] if gone else [])),
             )
         )
 

@@ -1,7 +1,9 @@
 """When putting the host right has become a fight with another program.
 
 Two programs that each undo what the other does would do so for ever, many times a second. We are
-the one that gives in: three times within a minute we put a thing right at once, then rarely.
+the one that gives in: three times within a minute we put a thing right at once, then after pauses
+that grow. The first ones are short, because a firewall that loads its rules looks like a fight too,
+while it flushes one table after the other, and until we put ours back new flows go unclassified.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from enum import Enum
 HEALS = 3
 WINDOW = 60.0
 """Seconds in which a thing is put right at most `HEALS` times."""
-FIRST_PAUSE = 60.0
+FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 600.0
-"""Seconds between the rare tries; each pause is twice the one before."""
-QUIET = 600.0
+"""Seconds between the later tries; each pause is twice the one before."""
+QUIET = 120.0
 """Seconds without trouble after which all is as if nothing had been."""
 
 

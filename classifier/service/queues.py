@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from classifier.engine.classifier import Classifier
@@ -33,6 +33,7 @@ class Queues:
         self._threads: list[threading.Thread] = []
         self._rarely = Rarely()
         self._told = QueueCounters()
+        self._rounds: dict[int, int] = {}
         self.failures: list[Exception] = []
         try:
             for number in self.numbers:
@@ -61,7 +62,22 @@ class Queues:
             self.failures.append(error)
             on_failure()
 
-    def set_interfaces(self, names: dict[int, str]) -> None:
+    def hung(self) -> list[int]:
+        """Numbers of the queues whose thread has done nothing since this was asked last.
+
+        A thread that waits for packets is woken, and shows by another round that it lives: so ask
+        now and then, and leave a thread the time to be scheduled.
+        """
+        found = []
+        for number, source, thread in zip(self.numbers, self._sources, self._threads, strict=True):
+            rounds = source.counters().rounds
+            if thread.is_alive() and self._rounds.get(number) == rounds:
+                found.append(number)
+            self._rounds[number] = rounds
+            source.wake()
+        return found
+
+    def set_interfaces(self, names: Mapping[int, str]) -> None:
         engine = self._classifier.engine
         # Only what rules name: a host may have thousands of interfaces, a queue knows 1024.
         numbers = {

@@ -79,20 +79,26 @@ class Reconciler:
         self._limit = HealLimit()
         self.healed = 0
         """How often what other programs had changed was put right."""
+        self.warnings: tuple[str, ...] = ()
+        """What is put right less often, because another program keeps changing it."""
 
     def look(self, policy: Policy, whole: bool = False) -> Look:
         """whole: rules of others too, for `Look.check`. Raises HostError when the host cannot be
         read."""
         previous = None if whole or self._last is None else self._last.snapshot
+        self._publish()
         snapshot = replace(reading.read(previous=previous), known=self._known)
         return Look(policy, snapshot, plan(policy, snapshot))
 
-    def apply(self, look: Look) -> None:
+    def apply(self, look: Look, links_changed: bool = False) -> None:
         """Change what differs: all of it or nothing at the start and for another policy.
 
         Else the host has changed, and each kind of change is made by itself, so that one that the
         kernel refuses keeps no other from it. Where nothing new is wanted, other programs have
-        changed it, and that is put right. Raises HostError with all that could not be changed.
+        changed it, and that is put right; except what the kernel itself has removed with a link or
+        an address that is back already. Raises HostError with all that could not be changed.
+
+        links_changed: links or addresses have changed since the last look.
         """
         needed = diff(look.snapshot, look.plan)
         if self._last is None or look.policy != self._last.policy:
@@ -100,16 +106,16 @@ class Reconciler:
         else:
             # Tried once: a module that modprobe refuses would be tried at every look.
             needed = tuple(step for step in needed if not isinstance(step, steps.LoadModules))
+            by_kernel = tuple(step for step in needed if links_changed and _goes_with_a_link(step))
             if look.plan == self._last.plan:
-                self._heal(needed)
+                try:
+                    _run_apart(by_kernel)
+                finally:
+                    self._heal(step for step in needed if step not in by_kernel)
             else:
                 _run_apart(needed)
         self._last = look
         self._known = remembered(look.snapshot, look.plan)
-
-    def warnings(self) -> tuple[str, ...]:
-        """What is put right less often, because another program keeps changing it."""
-        return tuple(map(_KEEPS_CHANGING.format, self._limit.given_in(time.monotonic())))
 
     def remove(self, answer: Callable[[], None]) -> None:
         """Take everything of ours away; `answer` answers what waits in the queues.
@@ -143,10 +149,23 @@ class Reconciler:
                 if action is Action.HEAL:
                     told.append(subject)
         self.healed += put_right > 0
+        self._publish()
         if told:
             log.warning("changed by another program and put right: %s", ", ".join(told))
         if failed:
             raise HostError("\n".join(failed))
+
+    def _publish(self) -> None:
+        # One value that is replaced as a whole: `status` reads it in another thread.
+        given_in = self._limit.given_in(time.monotonic())
+        self.warnings = tuple(map(_KEEPS_CHANGING.format, given_in))
+
+
+def _goes_with_a_link(step: steps.Step) -> bool:
+    """Whether the kernel undoes it when an interface goes down, or is made anew."""
+    if isinstance(step, steps.WriteSysctl):
+        return "/conf/" in step.key and "/conf/all/" not in step.key
+    return isinstance(step, steps.AddRoute)
 
 
 def _run_apart(needed: Iterable[steps.Step]) -> None:

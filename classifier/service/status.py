@@ -17,11 +17,11 @@ from classifier.service.shares import wanted
 class QueueFigures:
     """Sums over all queues."""
 
-    packets: int
+    packets: int = 0
     """Packets read from the queues."""
-    dropped: int
+    dropped: int = 0
     """Packets the kernel dropped because a queue or its socket was full."""
-    unclassified: int
+    unclassified: int = 0
     """New flows that passed as direct because no classifier answered."""
     counters: QueueCounters = field(default_factory=QueueCounters)
 
@@ -42,6 +42,10 @@ class Figures:
     """How often what other programs had changed was put right."""
     reloads: int = 0
     """How often another policy was taken since the start."""
+    hooks: tuple[int, int] = (0, 0)
+    """How often `gateway.on_change` was started, and how often that went wrong."""
+    bytes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Interface to bytes received and sent."""
     warnings: tuple[str, ...] = ()
     """What is not as it should be, as sentences."""
 
@@ -55,6 +59,13 @@ def render(figures: Figures) -> dict[str, Any]:
         "uplinks": {
             uplink.name: {
                 **figures.lives[uplink.name],
+                **dict(
+                    zip(
+                        ("bytes_in", "bytes_out"),
+                        figures.bytes.get(uplink.interface, (None, None)),
+                        strict=True,
+                    )
+                ),
                 "id": uplink.id,
                 "mark": policy.mark(uplink),
                 "table": table_of(uplink),
@@ -84,6 +95,7 @@ def render(figures: Figures) -> dict[str, Any]:
         "sticky": {"entries": counters.sticky_entries, "size": counters.sticky_size},
         "healed": figures.healed,
         "reloads": figures.reloads,
+        "hooks": dict(zip(("runs", "failures"), figures.hooks, strict=True)),
         "uptime": figures.uptime,
         "warnings": list(figures.warnings),
     }

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from classifier.host.state import Family
-from classifier.policy import Policy, Uplink
+from classifier.policy import Health, Policy, Uplink
 from classifier.service.reconcile import Look
 from classifier.state.asked import Asked
+from classifier.state.health import Bad
 from classifier.uplinks.health import Verdict
+from classifier.uplinks.placing import Usable
 from classifier.uplinks.prober import Prober
 from classifier.uplinks.probes.binding import Binding
 from classifier.uplinks.state import Link, State, UplinkState, together
@@ -24,28 +26,28 @@ log = logging.getLogger(__name__)
 _SENT = 9
 """The column of sent bytes in /proc/net/dev, counted from 1."""
 _FAMILIES: tuple[Family, ...] = (4, 6)
-Usable = Mapping[str, frozenset[Family]]
-"""Uplink to the families whose new flows it takes."""
-
+_WAS_BAD = Verdict(False, "was down before the start")
 States = Mapping[str, State]
 """Uplink to what it is."""
 
 
 @dataclass(slots=True)
 class _Probing:
-    uplink: Uplink
+    health: Health
+    binding: Binding
     prober: Prober
     task: asyncio.Task[None]
 
 
 @dataclass(slots=True)
-class _Shown:
+class Shown:
     """What an uplink is, as it was told last."""
 
     state: State
     reason: str
     since: float
     """Monotonic seconds."""
+    families: Mapping[Family, State]
 
 
 class Uplinks:
@@ -54,23 +56,41 @@ class Uplinks:
     def __init__(self, changed: Callable[[str], None]) -> None:
         self._changed = changed
         self._probing: dict[str, _Probing] = {}
-        self._shown: dict[str, _Shown] = {}
-        self.by_family: Mapping[tuple[str, Family], State] = {}
-        """Uplink and family to what it is, as they were judged last."""
+        self._shown: dict[str, Shown] = {}
         self.asked: dict[str, Asked] = {}
+        self.remembered: dict[str, frozenset[Family]] = {}
+        """What was bad at the last stop or crash; it stays so until the probes say otherwise."""
 
     def probe(self, policy: Policy) -> None:
-        """Probe the uplinks of `policy` that want it, and no others; those as before go on."""
-        wanted = {uplink.name: uplink for uplink in policy.uplinks if uplink.health}
-        for name in list(self._probing):
-            if wanted.get(name) != self._probing[name].uplink:
+        """Probe the uplinks of `policy` that want it, and no others; those as before go on.
+
+        From here on no others are known, either.
+        """
+        for name in self._shown.keys() - {uplink.name for uplink in policy.uplinks}:
+            del self._shown[name]
+        wanted = {
+            uplink.name: (uplink.health, Binding(uplink.interface, policy.mark(uplink)))
+            for uplink in policy.uplinks
+            if uplink.health
+        }
+        for name, probing in list(self._probing.items()):
+            if wanted.get(name) != (probing.health, probing.binding):
                 self._probing.pop(name).task.cancel()
-        for name, uplink in wanted.items():
-            if name not in self._probing and uplink.health:
-                binding = Binding(uplink.interface, policy.mark(uplink))
-                prober = Prober(name, uplink.health, binding, self._judged)
+                if name in wanted and wanted[name][1] == probing.binding:
+                    # The same line, judged by other limits.
+                    self.remembered[name] = _bad_families(probing.prober)
+                self._changed("health")
+        for name, (health, binding) in wanted.items():
+            if name not in self._probing:
+                good = dict.fromkeys(self.remembered.pop(name, ()), False)
+                prober = Prober(name, health, binding, self._judged, good)
                 task = asyncio.get_running_loop().create_task(prober.run(), name=f"probe-{name}")
-                self._probing[name] = _Probing(uplink, prober, task)
+                self._probing[name] = _Probing(health, binding, prober, task)
+
+    @property
+    def probers(self) -> Mapping[str, Prober]:
+        """By the uplink's name."""
+        return {name: probing.prober for name, probing in self._probing.items()}
 
     def close(self) -> None:
         for probing in self._probing.values():
@@ -82,15 +102,10 @@ class Uplinks:
     def usable(self, look: Look) -> Usable:
         """Which families of each uplink take new flows; a change of state is logged."""
         found: dict[str, frozenset[Family]] = {}
-        by_family: dict[tuple[str, Family], State] = {}
         for uplink in look.policy.uplinks:
             states = self._states(uplink, look)
             found[uplink.name] = frozenset(one.family for one in states if one.takes_new_flows)
-            by_family |= {(one.name, one.family): one.state for one in states}
-            self._show(uplink.name, *together(states))
-        self.by_family = by_family
-        for name in self._shown.keys() - found.keys():
-            del self._shown[name]
+            self._show(uplink.name, states)
         return found
 
     def _states(self, uplink: Uplink, look: Look) -> list[UplinkState]:
@@ -108,36 +123,63 @@ class Uplinks:
 
     def _verdict(self, name: str, family: Family) -> Verdict | None:
         probing = self._probing.get(name)
-        return probing.prober.verdict(family) if probing else None
+        if probing:
+            return probing.prober.verdict(family)
+        return _WAS_BAD if family in self.remembered.get(name, ()) else None
 
-    def _show(self, name: str, state: State, reason: str) -> None:
+    def _show(self, name: str, judged: Sequence[UplinkState]) -> None:
+        state, reason = together(judged)
+        families = {one.family: one.state for one in judged}
         before = self._shown.get(name)
         if before is None or before.state != state:
-            self._shown[name] = _Shown(state, reason, time.monotonic())
+            self._shown[name] = Shown(state, reason, time.monotonic(), families)
             if before is not None:
                 log.warning("uplink %s is %s: %s", name, state, reason)
         else:
-            before.reason = reason
+            before.reason, before.families = reason, families
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return self._shown
+
+    @property
+    def bad(self) -> Bad:
+        """What the probes say is bad, for the next start."""
+        found: dict[str, frozenset[Family]] = {}
+        for name, probing in self._probing.items():
+            if bad := _bad_families(probing.prober):
+                found[name] = bad
+        return found
 
     @property
     def states(self) -> States:
         """As they were told last."""
         return {name: shown.state for name, shown in self._shown.items()}
 
+    @property
+    def by_family(self) -> Mapping[tuple[str, Family], State]:
+        """Uplink and family to what it is, as they were judged last."""
+        return {
+            (name, family): state
+            for name, shown in self._shown.items()
+            for family, state in shown.families.items()
+        }
+
     def figures(self, uplink: Uplink) -> dict[str, Any]:
         """What `status` tells of an uplink's life; see docs/commands.md."""
         shown = self._shown[uplink.name]
         verdict = self._verdict(uplink.name, 4)
-        received, sent = _bytes(uplink.interface)
         return {
             "state": shown.state,
             "reason": shown.reason,
             "since": time.monotonic() - shown.since,
             "latency": verdict.latency if verdict else None,
             "loss": verdict.loss if verdict else None,
-            "bytes_in": received,
-            "bytes_out": sent,
         }
+
+
+def _bad_families(prober: Prober) -> frozenset[Family]:
+    return frozenset(family for family in _FAMILIES if not prober.verdict(family).good)
 
 
 def _link(uplink: Uplink, look: Look, family: Family) -> Link:
@@ -153,15 +195,16 @@ def _link(uplink: Uplink, look: Look, family: Family) -> Link:
     )
 
 
-def _bytes(interface: str) -> tuple[int | None, int | None]:
-    """Bytes received and sent by an interface since it was made; None without it."""
+def link_bytes() -> dict[str, tuple[int, int]]:
+    """Interface to bytes received and sent since it was made."""
     try:
         # Of the thread's network namespace; /sys is of the one in which it was mounted.
         lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
     except OSError:
-        return None, None
+        return {}
+    found: dict[str, tuple[int, int]] = {}
     for line in lines:
         name, _, counters = line.partition(":")
-        if name.strip() == interface and len(fields := counters.split()) >= _SENT:
-            return int(fields[0]), int(fields[_SENT - 1])
-    return None, None
+        if len(fields := counters.split()) >= _SENT:
+            found[name.strip()] = int(fields[0]), int(fields[_SENT - 1])
+    return found

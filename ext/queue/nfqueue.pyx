@@ -35,6 +35,7 @@ from classifier.queue.syscalls cimport (
     mmsghdr,
     poll,
     pollfd,
+    read,
     recvmmsg,
     send,
     timespec,
@@ -90,6 +91,7 @@ cdef struct Counts:
     uint64_t errors
     uint64_t overruns
     int last_errno
+    uint64_t rounds
 
 
 cdef inline bint same_verdict_next(const Verdict* one, const Verdict* other) noexcept nogil:
@@ -207,6 +209,10 @@ cdef class NativeQueue:
             self._counts.last_errno = error
             raise QueueError(f"queue {self.number} cannot be read any more: {os.strerror(error)}")
 
+    def wake(self):
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
+
     def stop(self):
         if self._socket < 0 or load_flag(&self._stopping):
             return
@@ -234,6 +240,7 @@ cdef class NativeQueue:
         """Read and answer; 0 after a stop, EINTR after a signal, else the errno that ended it."""
         cdef int received, error
         while True:
+            self._counts.rounds += 1
             received = recvmmsg(self._socket, self._buffers.messages, BATCH, MSG_DONTWAIT, NULL)
             if received > 0:
                 error = self._answer(received)
@@ -262,12 +269,15 @@ cdef class NativeQueue:
 
     cdef int _wait(self) noexcept nogil:
         cdef pollfd waiting[2]
+        cdef uint64_t woken
         waiting[0].fd = self._socket
         waiting[1].fd = self._wake
         waiting[0].events = waiting[1].events = POLLIN
         waiting[0].revents = waiting[1].revents = 0
         if poll(waiting, 2, -1) < 0:
             return errno
+        if waiting[1].revents & POLLIN:
+            read(self._wake, &woken, sizeof(woken))
         return EBADF if (waiting[0].revents | waiting[1].revents) & POLLNVAL else 0
 
     cdef int _answer(self, int received) noexcept nogil:

@@ -46,9 +46,9 @@ cdef class FlowLog:
         return (
             found.time,
             found.protocol,
-            _address(found.src, found.family),
+            address_text(found.src, found.family),
             found.sport if found.has_ports else None,
-            _address(found.dst, found.family),
+            address_text(found.dst, found.family),
             found.dport if found.has_ports else None,
             found.placement,
             found.rule,
@@ -104,7 +104,7 @@ cdef class FlowLog:
             self.records[number].bytes = bytes
 
 
-cdef str _address(const uint64_t* words, uint8_t family):
+cdef str address_text(const uint64_t* words, uint8_t family):
     if family == 4:
         return socket.inet_ntop(socket.AF_INET, struct.pack(">I", <uint32_t>words[1]))
     return socket.inet_ntop(socket.AF_INET6, struct.pack(">QQ", words[0], words[1]))

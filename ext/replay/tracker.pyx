@@ -22,6 +22,7 @@ from classifier.replay.flow_log cimport (
 )
 from classifier.replay.flows cimport (
     ABSENT,
+    ORIGINAL,
     REPLY,
     Direction,
     fetch_flow,
@@ -36,6 +37,7 @@ from classifier.replay.flows cimport (
 from classifier.replay.fragments cimport HELD, REFUSED, Datagram, FragmentTable, Outcome
 from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport left_alone, set_network, within
+from classifier.replay.observer cimport Event, Observer
 from classifier.replay.reader cimport CaptureReader
 from classifier.replay.states cimport (
     IGNORED,
@@ -79,12 +81,16 @@ cdef class Tracker:
 
     `lan` are networks (of `ipaddress`) that are inside; with none, every flow is taken for an
     outbound one. `in_interface` is where the flows are said to come in. With `keep` the log has
-    each flow.
+    each flow. `observer` watches what the sums do not tell.
     """
 
-    def __cinit__(self, Engine engine not None, lan=(), in_interface=None, bint keep=True):
+    def __cinit__(
+        self, Engine engine not None, lan=(), in_interface=None, bint keep=True,
+        Observer observer=None
+    ):
         cdef uint32_t i
         self.engine = engine
+        self.observer = observer
         self.fragments4 = FragmentTable(30000)
         self.fragments6 = FragmentTable(60000)
         self.interface = 0 if in_interface is None else engine.interface_number(in_interface)
@@ -126,6 +132,12 @@ cdef class Tracker:
                 self._end(self.table.slots[at].number - 1)
         self.fragments4.drain()
         self.fragments6.drain()
+        if self.observer is not None:
+            self.observer.finish()
+
+    def span(self):
+        """When the capture began, in nanoseconds since 1970, and the milliseconds it took."""
+        return self.first_time, self.now
 
     def counts(self):
         """All packets; of these: malformed, of no flow, without IP."""
@@ -168,8 +180,7 @@ cdef class Tracker:
                 self.malformed += 1
             else:
                 self.without_ip += 1
-        if count > 0:
-            self.packets += <uint64_t>count
+            self.packets += 1
         return count
 
     # Room for whatever one batch may bring.
@@ -179,6 +190,8 @@ cdef class Tracker:
             if self.table.count > self.table.room // 2:
                 if not resize(&self.table, self.table.room * 2):
                     return False
+        if self.observer is not None and not self.observer.reserve(self.table.room, BATCH):
+            return False
         return self.log.reserve(BATCH)
 
     cdef void _sweep(self) noexcept nogil:
@@ -266,6 +279,8 @@ cdef class Tracker:
         else:
             self.table.flows[number].packets += 1
             self.table.flows[number].bytes += packet.length
+            if self.observer is not None:
+                self._show_carried(number, direction == ORIGINAL, packet.length)
 
     cdef void _track(self, const Arrival* arrival) noexcept nogil:
         cdef uint32_t number
@@ -293,6 +308,8 @@ cdef class Tracker:
                 flow.packets = 1
             flow.packets += arrival.packets
             flow.bytes += arrival.bytes
+            if self.observer is not None:
+                self._show_carried(number, direction == REPLY, arrival.bytes)
             if result == KILLED:
                 self._end(number)
             return
@@ -304,6 +321,8 @@ cdef class Tracker:
         cdef FlowExtra extra
         cdef FlowPacket moving
         cdef DecidedFlow decided
+        cdef Event event
+        cdef bint asked
         memset(&flow, 0, sizeof(Flow))
         memset(&extra, 0, sizeof(FlowExtra))
         memcpy(flow.src, arrival.packet.src, sizeof(flow.src))
@@ -319,13 +338,21 @@ cdef class Tracker:
         flow.packets = arrival.packets
         flow.bytes = arrival.bytes
         extra.hash = arrival.tuple.hash
-        self._decide(arrival.packet, &decided)
+        asked = self._decide(arrival.packet, &decided)
         extra.placement = decided.placement
         extra.record = self.log.begin(arrival.packet, arrival.time, &decided)
-        insert(&self.table, &flow, &extra)
+        event.number = insert(&self.table, &flow, &extra)
+        if self.observer is not None:
+            event.now = self.now
+            event.packets = arrival.packets
+            event.bytes = arrival.bytes
+            self.observer.start(
+                &event, arrival.packet, arrival.time, self.packets, &decided, asked
+            )
+            self.observer.carry(&event, False)
 
-    # Where a new flow goes: by the engine, unless a gateway would not have asked it.
-    cdef void _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil:
+    # Where a new flow goes: by the engine, unless a gateway would not have asked it; then False.
+    cdef bint _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil:
         cdef Decision decision
         decided.rule = -1
         decided.reason = REASON_DIRECT
@@ -342,14 +369,31 @@ cdef class Tracker:
             decided.placement = decision.uplink
             if decision.action == DROP_PACKET:
                 decided.placement = PLACED_DROPPED
+            return True
+        return False
+
+    cdef void _show_carried(self, uint32_t number, bint reply, uint64_t bytes) noexcept nogil:
+        cdef Event event
+        event.number = number
+        event.now = self.now
+        event.packets = 1
+        event.bytes = bytes
+        self.observer.carry(&event, reply)
 
     # Log a flow's end and forget it.
     cdef void _end(self, uint32_t number) noexcept nogil:
         cdef Flow* flow = &self.table.flows[number]
         cdef FlowExtra* extra = &self.table.extras[number]
+        cdef Event event
         self.log.end(
             extra.record, extra.placement, flow.packets + extra.more_packets, flow.bytes
         )
+        if self.observer is not None:
+            event.number = number
+            event.now = self.now
+            event.packets = flow.packets + extra.more_packets
+            event.bytes = flow.bytes
+            self.observer.end(&event, flow.dst, <uint8_t>(flow.protocols & 0xFF))
         remove(&self.table, number)
 
 

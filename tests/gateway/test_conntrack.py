@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
@@ -20,8 +21,7 @@ CREATE = "conntrack -I --timeout 300"
 def known(host: Namespace, family: str) -> set[str]:
     """The destination ports of all connections."""
     listed = shell(host, f"conntrack -L -f {family} 2>/dev/null")
-    words = (line.split() for line in listed.splitlines())
-    return {next(w for w in line if w.startswith("dport=")).removeprefix("dport=") for line in words}
+    return {re.findall(r"dport=(\d+)", line)[0] for line in listed.splitlines()}
 
 
 def tcp(addresses: str, port: int, mark: int, more: str = "", state: str = "ESTABLISHED") -> str:

@@ -87,13 +87,14 @@ def test_what_does_not_work_yet_is_told_and_the_rest_works(
     assert snapshot(host) == before
 
 
-def test_a_lan_interface_that_is_missing_is_told_once(host: Namespace, tmp_path: Path) -> None:
-    shell(host, "ip link del eth2")
+def test_with_none_of_its_interfaces_it_does_not_start(host: Namespace, tmp_path: Path) -> None:
+    shell(host, "for i in 0 1 2; do ip link del eth$i; done")
     before = snapshot(host)
-    said = HostService(host, tmp_path).refused()
-    assert said == (
-        'nfq-classifier: gateway.lan: this host has no interface "eth2"; it has'
-        " eth0, eth1, eth3, peer0, peer1, peer3\n"
+    keys = ("gateway.lan", "uplinks.wired.interface", "uplinks.wifi.interface")
+    names = ("eth2", "eth0", "eth1")
+    assert HostService(host, tmp_path).refused() == "".join(
+        f'nfq-classifier: {key}: this host has no interface "{name}"; it has eth3, peer3\n'
+        for key, name in zip(keys, names, strict=True)
     )
     assert snapshot(host) == before
 

@@ -79,19 +79,20 @@ def test_a_snapshot_of_one_host_gives_the_same_plan_on_another(
 READS = """
 import sys
 from classifier.commands import main
-from classifier.host import programs, rtnetlink, sysctls
+from classifier.host import kernel_links, kernel_routes, programs, sysctls
 
 def told(name, function):
     def telling(*arguments, **options):
-        argv = arguments[0] if name == "program" else arguments[1:]
-        print("READ", name, *(word for word in argv if isinstance(word, (str, int))),
-              file=sys.stderr, flush=True)
+        if name == "program":
+            what = arguments[0]
+        else:  # type and family
+            what = [arguments[0], arguments[1][0]] if name == "dump" else []
+        print("READ", name, *what, file=sys.stderr, flush=True)
         return function(*arguments, **options)
     return telling
 
 programs.run = told("program", programs.run)
-rtnetlink.Rtnetlink._all = told("dump", rtnetlink.Rtnetlink._all)
-rtnetlink.Rtnetlink._of_family = told("dump", rtnetlink.Rtnetlink._of_family)
+kernel_links.dump = kernel_routes.dump = told("dump", kernel_links.dump)
 sysctls.read_all = told("sysctls", sysctls.read_all)
 sys.exit(main(sys.argv[1:]))
 """
@@ -108,9 +109,8 @@ def test_a_start_reads_each_thing_of_the_host_once(host: Namespace, tmp_path: Pa
     changes = {read for read in reads if "-restore" in read}
     names = {Path(read.split()[1]).name for read in reads if read.startswith("program")}
     assert {"iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "nft"} <= names
-    assert {"dump get_links", "dump get_addr", "dump get_rules 4", "dump get_routes 6"} <= set(
-        reads
-    )
+    # RTM_GETLINK, RTM_GETADDR, RTM_GETRULE, RTM_GETROUTE
+    assert {"dump 18 0", "dump 22 0", "dump 34 2", "dump 26 10"} <= set(reads)
     assert {read: count for read, count in reads.items() if count > 1 and read not in changes} == {}
     # The memory, before the first sysctl changes, and then everything else.
     assert sorted(reads[read] for read in changes) == [1, 2]

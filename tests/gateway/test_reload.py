@@ -98,7 +98,11 @@ def test_a_hangup_reloads_too(lab: StartLab, configuration: Configuration) -> No
     ("change", "code", "said"),
     [
         ("[surprise]\n", 2, "surprise"),
-        ("[uplinks.lte]\ninterface = 'eth7'\n", 1, 'this host has no interface "eth7"'),
+        (
+            "[uplinks.lte]\ninterface = 'eth7'\ngateway = '192.0.2.2'\n",
+            1,
+            "uplinks.lte.gateway = 192.0.2.2: is an address of this host (eth0)",
+        ),
         ("[queue]\nfirst = 3\n", 2, "queue: a change needs a restart"),
         ("[[rules]]\nname = 'own'\nuser = 0\nuse = 'wired'\n", 2, "a change needs a restart"),
     ],

@@ -162,7 +162,7 @@ def test_a_standby_that_flaps_touches_no_flow_of_the_active_one(
             shell(gateway.isps["wifi1"], f"ip link set {ISP_INTERFACE} up")
             time.sleep(0.1)
         wait_for(gateway, "wifi1", "up")
-        assert gateway.service.log.read_text().count("wifi1 is down") >= 5, "most were seen"
+        assert gateway.service.log.read_text().count("wifi1 is down") >= 2
         assert [client.broken for client in clients] == [[]] * 8
         assert before <= connections_known(gateway)
         assert set(taken(gateway)) == {"wired"}

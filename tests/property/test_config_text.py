@@ -59,6 +59,7 @@ KEYS = sorted(
         "firewall",
         "helpers",
         "control_group",
+        "on_change",
         "first",
         "count",
         "length",

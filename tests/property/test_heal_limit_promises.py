@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from classifier.service.heal_limit import Action, HealLimit
 SUBJECTS = st.sampled_from(["ip rules", "iptables mangle"])
 # Bursts, looks every five seconds, and pauses around the limits; eighths, so that sums are exact.
 PAUSES = st.one_of(
-    st.integers(0, 160), st.sampled_from([0, 40, 479, 480, 4799, 4800]), st.integers(0, 16000)
+    st.integers(0, 160), st.sampled_from([0, 40, 479, 480, 959, 960, 4800]), st.integers(0, 16000)
 ).map(lambda eighths: eighths / 8)
 TROUBLES = st.lists(st.tuples(PAUSES, SUBJECTS), max_size=120)
 
@@ -31,16 +32,25 @@ def actions(troubles: list[tuple[float, str]]) -> list[tuple[float, str, Action]
 
 
 @given(TROUBLES)
-def test_nothing_is_healed_more_than_three_times_in_a_minute(
+def test_nothing_is_healed_more_often_than_three_times_at_once_and_then_after_longer_pauses(
     troubles: list[tuple[float, str]],
 ) -> None:
-    healed = defaultdict(list)
+    at_once, later = defaultdict(list), defaultdict(list)
     for now, subject, action in actions(times(troubles)):
-        if action in (Action.HEAL, Action.RETRY):
-            healed[subject].append(now)
-    for moments in healed.values():
+        if action is Action.HEAL:
+            at_once[subject].append(now)
+        elif action is Action.GIVE_IN:
+            later[subject].append([now])  # a fight begins
+        elif action is Action.RETRY:
+            later[subject][-1].append(now)
+    for moments in at_once.values():
         for moment in moments:
             assert sum(moment <= other < moment + 60 for other in moments) <= 3
+    for fights in later.values():
+        for tries in fights:
+            pauses = [after - before for before, after in pairwise(tries)]
+            for number, pause in enumerate(pauses):
+                assert pause >= min(5 * 2**number, 600)
 
 
 @given(TROUBLES)
@@ -65,12 +75,12 @@ def test_nothing_is_left_wrong_for_longer_than_ten_minutes(
 
 
 @given(TROUBLES)
-def test_ten_quiet_minutes_heal_everything(troubles: list[tuple[float, str]]) -> None:
+def test_two_quiet_minutes_heal_everything(troubles: list[tuple[float, str]]) -> None:
     limit = HealLimit()
     now = 0.0
     for now, subject in times(troubles):
         limit.note(subject, now)
-    now += 600
+    now += 120
     assert [limit.note("ip rules", now + second) for second in range(4)] == [
         *[Action.HEAL] * 3,
         Action.GIVE_IN,
@@ -82,7 +92,7 @@ def test_giving_in_is_said_once_per_fight(troubles: list[tuple[float, str]]) -> 
     said: dict[str, float] = {}
     last: dict[str, float] = {}
     for now, subject, action in actions(times(troubles)):
-        if now - last.get(subject, now) >= 600:
+        if now - last.get(subject, now) >= 120:
             said.pop(subject, None)
         last[subject] = now
         if action is Action.GIVE_IN:

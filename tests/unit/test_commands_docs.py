@@ -140,6 +140,16 @@ def test_replay_prints_the_keys_of_the_page(
     assert real_keys(flow) == documented_keys(text, "key of a flow")
 
 
+def test_simulate_prints_the_keys_of_the_page_and_those_of_replay(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = real_keys(printed(capsys, "simulate", config, "--flows", "10", "--json"))
+    own = documented_keys(section("simulate")[1])
+    assert not own & documented_keys(section("replay")[1])
+    assert own < said
+    assert said - own <= documented_keys(section("replay")[1])
+
+
 def test_lab_prints_the_keys_of_the_page() -> None:
     report = Report(("a",), (Sent("x", 1, {}, {}),), (Promise("x", True, "y"),), (), 1.0)
     assert real_keys(report.data()) == documented_keys(section("lab")[1])

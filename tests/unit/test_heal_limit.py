@@ -23,22 +23,28 @@ HEAL, GIVE_IN, LEAVE, RETRY = Action.HEAL, Action.GIVE_IN, Action.LEAVE, Action.
         pytest.param(
             [
                 *[(0, HEAL), (0, HEAL), (0, HEAL), (0, GIVE_IN)],
-                *[(59.9, LEAVE), (60, RETRY), (61, LEAVE), (179.9, LEAVE), (180, RETRY)],
-                *[(419.9, LEAVE), (420, RETRY), (899.9, LEAVE), (900, RETRY)],
-                *[(1300, LEAVE), (1499.9, LEAVE), (1500, RETRY), (2099.9, LEAVE), (2100, RETRY)],
+                *[(4.9, LEAVE), (5, RETRY), (6, LEAVE), (14.9, LEAVE), (15, RETRY)],
+                *[(34.9, LEAVE), (35, RETRY), (74.9, LEAVE), (75, RETRY), (155, RETRY)],
+                *[(255, LEAVE), (315, RETRY), (425, LEAVE), (535, LEAVE), (635, RETRY)],
+                *[(t, LEAVE) for t in range(735, 1235, 100)],
+                *[(1235, RETRY), *((t, LEAVE) for t in range(1335, 1835, 100)), (1835, RETRY)],
             ],
             id="tries twice as rarely each time, down to every ten minutes",
         ),
         pytest.param(
             [
-                *[(0, HEAL), (0, HEAL), (0, HEAL), (0, GIVE_IN), (60, RETRY)],
-                *[(660, HEAL), (661, HEAL), (662, HEAL), (663, GIVE_IN), (723, RETRY)],
+                *[(0, HEAL), (0, HEAL), (0, HEAL), (0, GIVE_IN), (5, RETRY)],
+                *[(125, HEAL), (126, HEAL), (127, HEAL), (128, GIVE_IN), (133, RETRY)],
             ],
-            id="ten quiet minutes, and it may be said again",
+            id="two quiet minutes, and it may be said again",
         ),
         pytest.param(
-            [(0, HEAL), (0, HEAL), (0, HEAL), (0, GIVE_IN), (599.9, RETRY), (1199.8, RETRY)],
-            id="nearly ten quiet minutes are none",
+            [(0, HEAL), (0, HEAL), (0, HEAL), (0, GIVE_IN), (119.9, RETRY), (239.8, RETRY)],
+            id="nearly two quiet minutes are none",
+        ),
+        pytest.param(
+            [(0, HEAL), (0.6, HEAL), (1.2, HEAL), (1.8, GIVE_IN), (2.4, LEAVE), (7.4, RETRY)],
+            id="a firewall script that flushes five times costs seconds, not a minute",
         ),
     ],
 )
@@ -62,8 +68,8 @@ def test_what_has_become_quiet_is_forgotten() -> None:
     for number in range(1000):
         for _ in range(4):
             limit.note(f"sysctl {number}", 0)
-    assert len(limit.given_in(599)) == 1000
-    assert limit.given_in(600) == ()
+    assert len(limit.given_in(119)) == 1000
+    assert limit.given_in(120) == ()
     assert not limit._troubles
 
 

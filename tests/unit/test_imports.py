@@ -20,6 +20,7 @@ RANKS = {
     "replay": 2,
     "host": 3,
     "uplinks": 3,
+    "simulate": 3,
     "service": 4,
     "lab": 4,
     "commands": 5,

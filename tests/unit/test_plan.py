@@ -114,15 +114,24 @@ def test_ipv6_of_the_host_is_left_alone_when_no_uplink_takes_it() -> None:
     assert not [sysctl for sysctl in made.sysctls if "ipv6" in sysctl.key]
 
 
-def test_missing_interfaces_are_all_named() -> None:
+def test_interfaces_that_may_come_later_are_waited_for() -> None:
     made = planned("nothing-there-yet")
-    assert made.refusals == (
-        'gateway.lan: this host has no interface "lan7"; it has'
-        " eth0, eth1, eth2, eth3, lan0, lan1, wwan0",
-        'uplinks.wired.interface: this host has no interface "eth7"; it has'
-        " eth0, eth1, eth2, eth3, lan0, lan1, wwan0",
+    assert made.refusals == ()
+    assert made.warnings[:2] == (
+        'gateway.lan: this host has no interface "lan7": waiting for it',
+        'uplinks.wired.interface: this host has no interface "eth7": waiting for it',
     )
     assert made.routes == ()
+
+
+def test_with_none_of_its_interfaces_a_policy_is_refused_and_all_are_named() -> None:
+    elsewhere = dataclasses.replace(HOST, links=(Link("lo", 1), Link("ens3", 2), Link("ens4", 3)))
+    made = planned("nothing-there-yet", elsewhere)
+    assert made.refusals[:2] == (
+        'gateway.lan: this host has no interface "lan7"; it has ens3, ens4',
+        'uplinks.wired.interface: this host has no interface "eth7"; it has ens3, ens4',
+    )
+    assert len(made.refusals) == 4
 
 
 @pytest.mark.parametrize(

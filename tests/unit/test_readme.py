@@ -20,7 +20,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 README = PAGES[0].read_text()
 TARGETS = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-CHANGES_NOTHING = ("check", "explain", "replay")
+CHANGES_NOTHING = ("check", "explain", "replay", "simulate")
 
 
 def blocks(language: str) -> list[str]:

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from pyroute2.netlink.generic.wireguard import wgmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from classifier.host.endpoints import endpoints, kind, peers
+from classifier.host import kernel_links
+from classifier.host.endpoints import endpoints, peers
 from classifier.host.iptables.chains import chains
 from classifier.host.iptables.snapshot import FirewallSnapshot
+from classifier.host.kernel_links import KernelLink
 from classifier.host.plan import plan
 from classifier.host.snapshot import Connected, Link, Snapshot
 from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Rule, Uplink
@@ -38,15 +39,13 @@ def packed(address: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
-def link(index: int, name: str, info: str = "", data: bytes = b"", more: bytes = b"") -> Any:
+def link(index: int, name: str, info: str = "", data: bytes = b"", more: bytes = b"") -> KernelLink:
     body = attribute(IFLA_IFNAME, name.encode() + b"\0") + more
     if info:
         inner = attribute(IFLA_INFO_KIND, info.encode() + b"\0")
         body += attribute(IFLA_LINKINFO, inner + attribute(IFLA_INFO_DATA, data))
     body = struct.pack("=BxHiII", 0, 1, index, 0x1, 0) + body
-    message = ifinfmsg(struct.pack("=IHHII", 16 + len(body), 16, 0, 1, 1) + body)
-    message.decode()
-    return message
+    return kernel_links.link(struct.pack("=IHHII", 16 + len(body), 16, 0, 1, 1) + body)
 
 
 def number(value: int) -> bytes:
@@ -74,7 +73,7 @@ TUNNELS = [
 @pytest.mark.parametrize(("info", "place", "remote"), TUNNELS)
 def test_the_remote_of_a_tunnel_is_read(info: str, place: int, remote: str) -> None:
     tunnel = link(7, "tunnel", info, attribute(place, packed(remote)))
-    assert kind(tunnel) == info
+    assert tunnel.kind == info
     assert endpoints([tunnel]) == {7: (remote,)}
 
 
@@ -91,7 +90,7 @@ def test_links_that_are_no_tunnels_have_no_endpoints() -> None:
         link(4, "new0", "kind-of-2031", b"xyzw"),
     ):
         assert endpoints([other]) == {}
-    assert kind(link(2, "eth0")) == ""
+    assert link(2, "eth0").kind == ""
 
 
 def test_what_stands_on_a_tunnel_has_its_endpoints() -> None:

@@ -1,0 +1,34 @@
+"""What a module that puts out a replay's report has."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Protocol
+
+from classifier.policy import Policy
+from classifier.replay import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A policy, and what came of the captures with it."""
+
+    policy: Policy
+    report: Report
+    seconds: float
+    """Wall time that reading and deciding took."""
+
+
+class Output(Protocol):
+    """One form of the report, printed or written to a file."""
+
+    NEEDS_FLOWS: bool
+    """Whether it looks at `Report.decisions`; without that flows are not kept in memory."""
+
+    def arguments(self, parser: argparse._ActionsContainer) -> None:
+        """Add the options of this output; of those that print, one may be given."""
+
+    def wanted(self, options: argparse.Namespace) -> bool: ...
+
+    def put_out(self, options: argparse.Namespace, replayed: Replayed) -> None: ...

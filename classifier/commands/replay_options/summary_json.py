@@ -1,0 +1,44 @@
+"""`--json`: the sums as one JSON object."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from classifier.commands.replay_options.output import Replayed
+from classifier.replay import Report, Use
+
+NEEDS_FLOWS = False
+
+
+def arguments(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def wanted(options: argparse.Namespace) -> bool:
+    return bool(options.json)
+
+
+def put_out(_options: argparse.Namespace, replayed: Replayed) -> None:
+    print(json.dumps(summary(replayed.report), indent=2))
+
+
+def summary(report: Report) -> dict[str, object]:
+    """The report as JSON."""
+    return {
+        "packets": report.packets,
+        "flows": report.flows,
+        "malformed": report.malformed,
+        "uplinks": {name: asdict(use) for name, use in report.uplinks.items()},
+        "direct": _sums(report.direct),
+        "rules": [asdict(rule) for rule in report.rules],
+        "dropped": _sums(report.dropped),
+        "inbound": _sums(report.inbound),
+        "untracked": report.untracked,
+        "without_ip": report.without_ip,
+    }
+
+
+def _sums(use: Use) -> dict[str, int]:
+    return {"flows": use.flows, "packets": use.packets, "bytes": use.bytes}

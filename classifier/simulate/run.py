@@ -1,0 +1,144 @@
+"""Running simulated flows through the engine."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable
+
+from classifier.engine.engine import Engine
+from classifier.policy import Policy, Uplink
+from classifier.replay.report import Decisions, RuleUse, Use
+from classifier.simulate import traffic as defaults
+from classifier.simulate.report import Durations, Load, Simulation
+from classifier.simulate.simulator import Simulator
+from classifier.simulate.traffic import Traffic, read_traffic
+
+_DIRECT, _DROPPED = 0, 254
+_SECOND = 1.0
+
+
+def simulate(
+    policy: Policy,
+    flows: float = defaults.FLOWS,
+    *,
+    remotes: str = defaults.REMOTES,
+    arrivals: str | None = None,
+    parallel: int | None = None,
+    hosts: int = defaults.HOSTS,
+    lan: str = defaults.LAN,
+    bytes: str = defaults.BYTES,
+    ports: str = defaults.PORTS,
+    flow_rate: str = defaults.FLOW_RATE,
+    in_interface: str | None = None,
+    seed: int | None = None,
+    keep: bool = True,
+) -> Simulation:
+    """Run synthetic flows through a policy; everything is written as for the command `simulate`.
+
+    `flows`: how many begin in all. `arrivals`: when they begin, `poisson:100` (per second) unless
+    `parallel` clients each begin one when their last one has ended. `in_interface`: as for
+    `replay`. `keep`: whether the report has every flow and not only the sums; a flow takes some 80
+    bytes. The same seed gives the same report.
+
+    UsageError: a value that makes no sense, with the rule that it breaks.
+    """
+    wanted = read_traffic(
+        flows=flows,
+        remotes=remotes,
+        arrivals=arrivals,
+        parallel=parallel,
+        hosts=hosts,
+        lan=lan,
+        bytes=bytes,
+        ports=ports,
+        flow_rate=flow_rate,
+    )
+    return run(policy, wanted, seed=seed, in_interface=in_interface, keep=keep)
+
+
+def run(
+    policy: Policy,
+    wanted: Traffic,
+    *,
+    seed: int | None = None,
+    in_interface: str | None = None,
+    keep: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Simulation:
+    """As `simulate`, with traffic that has been read; `progress` hears of the flows begun."""
+    if seed is None:
+        seed = int.from_bytes(os.urandom(8))
+    if in_interface is None and len(policy.gateway.lan) == 1:
+        in_interface = policy.gateway.lan[0]
+    simulator = Simulator(
+        Engine(policy, seed), wanted, seed & 0xFFFF_FFFF_FFFF_FFFF, in_interface, keep
+    )
+    now = 0.0
+    while not simulator.over:
+        # As long as nothing begins or ends, every second is like the one before.
+        quiet = math.floor(simulator.next_time)
+        until = quiet if quiet > now else now + _SECOND
+        while not simulator.run(until):
+            if progress is not None:
+                progress(simulator.begun)
+        simulator.measure(until, until - now)
+        now = until
+    return _report(policy, simulator)
+
+
+def _report(policy: Policy, simulator: Simulator) -> Simulation:
+    log = simulator.log
+    window, begun = simulator.window()
+    sums = {uplink.name: Use(*log.total(uplink.id)) for uplink in policy.uplinks}
+    placed = sum(use.flows for use in sums.values())
+    direct, dropped = Use(*log.total(_DIRECT)), Use(*log.total(_DROPPED))
+    loads = {uplink.name: _load(uplink, simulator, window) for uplink in policy.uplinks}
+    return Simulation(
+        packets=sum(use.packets for use in (*sums.values(), direct, dropped)),
+        flows=placed + direct.flows + dropped.flows,
+        malformed=0,
+        untracked=0,
+        without_ip=0,
+        uplinks={
+            name: Use(use.flows, use.packets, use.bytes, use.flows / placed if placed else 0.0)
+            for name, use in sums.items()
+        },
+        direct=direct,
+        dropped=dropped,
+        inbound=Use(0, 0, 0),
+        rules=tuple(
+            RuleUse(rule.name, flows) for rule, flows in zip(policy.rules, log.rules(), strict=True)
+        ),
+        decisions=Decisions(log, policy),
+        seconds=simulator.ended_at,
+        offered=round(begun / window) if window else None,
+        throughput=sum(load.throughput or 0 for load in loads.values()) if window else None,
+        durations=_durations(simulator, [uplink.id for uplink in policy.uplinks]),
+        loads=loads,
+    )
+
+
+def _load(uplink: Uplink, simulator: Simulator, window: float) -> Load:
+    carried, peak, most_flows = simulator.load(uplink.id)
+    capacity = uplink.capacity.down if uplink.capacity is not None else None
+    throughput = round(carried / window) if window else None
+    return Load(
+        capacity=capacity,
+        throughput=throughput,
+        utilisation=None
+        if throughput is None or capacity is None
+        else min(throughput / capacity, 1.0),
+        peak=round(peak),
+        most_flows=most_flows,
+        durations=_durations(simulator, [uplink.id]),
+    )
+
+
+def _durations(simulator: Simulator, places: list[int]) -> Durations:
+    found = [simulator.durations(place) for place in places]
+    steps: Counter[float] = Counter()
+    for _, _, some in found:
+        steps.update(some)
+    return Durations.of(sum(n for n, _, _ in found), sum(s for _, s, _ in found), steps)

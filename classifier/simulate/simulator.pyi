@@ -1,0 +1,44 @@
+from collections.abc import Mapping
+
+from classifier.engine.engine import Engine
+from classifier.replay.flow_log import FlowLog
+from classifier.simulate.traffic import Traffic
+
+class Simulator:
+    """Makes flows, has the engine decide them, and lets the uplinks carry them.
+
+    seed: of the traffic; the engine has its own. keep: whether the log has each flow.
+    """
+
+    log: FlowLog
+
+    def __init__(
+        self, engine: Engine, traffic: Traffic, seed: int, in_interface: str | None, keep: bool
+    ) -> None: ...
+    @property
+    def begun(self) -> int:
+        """How many flows have begun."""
+    @property
+    def over(self) -> bool:
+        """Whether all flows have begun and ended."""
+    @property
+    def next_time(self) -> float:
+        """Seconds at which the next flow begins or ends; infinite when all is over."""
+    @property
+    def ended_at(self) -> float:
+        """Seconds at which the last flow so far has ended."""
+    def run(self, until: float) -> bool:
+        """Goes on to `until` seconds; False: not there yet, after some 100,000 events."""
+    def measure(self, now: float, seconds: float) -> Mapping[int, float]:
+        """Bytes that went each way in the `seconds` before `now`, by placement.
+
+        Placements are those of the flow log. `now` is where `run` has got to.
+        """
+    def window(self) -> tuple[float, float]:
+        """Seconds at which the last flow began, and the bytes of all that have begun."""
+    def load(self, place: int) -> tuple[float, float, int]:
+        """Bytes carried until the last flow began; bytes per second, the highest that has been
+        measured; the most flows at the same time."""
+    def durations(self, place: int) -> tuple[int, float, dict[float, int]]:
+        """Of the flows that went this way and have ended: how many, the sum of their seconds, and
+        how many took how many seconds, in steps of 2 %."""
