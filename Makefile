@@ -6,7 +6,8 @@ SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # To build: python3-dev, gcc (which brings the sanitizers of `make asan`), libc6-dev. For the
 # NetfilterQueue library and the bench's peers: lib*-dev. For gateway, lab and tests: the rest.
 APT    := python3-venv python3-dev gcc libc6-dev libnetfilter-queue-dev libnfnetlink-dev libpcap-dev \
-          iproute2 iptables nftables conntrack util-linux mount procps
+          iproute2 iptables nftables conntrack util-linux mount procps \
+          dnsmasq-base udhcpc radvd
 SOURCES := $(shell find ext classifier -name '*.pyx' -o -name '*.pxd')
 
 .PHONY: help system build test asan lint demo bench clean

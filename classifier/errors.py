@@ -65,5 +65,9 @@ class CaptureError(ClassifierError):
     """A capture file that cannot be read further; names file, packet number and byte offset."""
 
 
+class OutputError(ClassifierError):
+    """A file that results were to be written to, and cannot be."""
+
+
 class LabError(ClassifierError):
     """The virtual gateway could not be built, or this kernel lacks what it needs."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
+from typing import Any, Literal
 
 Network = IPv4Network | IPv6Network
 PortRange = tuple[int, int]
@@ -18,6 +18,17 @@ PortRange = tuple[int, int]
 DIRECT = "direct"
 DROP = "drop"
 RESERVED_NAMES = frozenset({DIRECT, DROP})
+
+METHOD_OPTIONS: Mapping[str, Mapping[str, float]] = {
+    "nth": {},
+    "weighted": {},
+    "hash": {},
+    "least-loaded": {"tolerance": 1},
+    "overflow": {"share": 80},
+    "fastest": {"tolerance": 0.01},
+}
+"""The built-in methods, with their options and what these are unless told otherwise: percent of the
+capacity; of `fastest`, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +170,18 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Balancer:
     name: str
-    method: Literal["nth", "weighted", "hash"]
+    method: str
+    """One of `METHOD_OPTIONS`, or "package.module:Class" for a method of one's own."""
     members: tuple[Member, ...]
     sticky: Sticky | None = None
     fallback: str = DIRECT
     """Used when no member can take the flow: direct, drop, or the name of an uplink or balancer."""
     least_up: int = 1
     """Uplinks that have to be up; the next tier joins while fewer are in those before."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the method. Of one's own: what its constructor is given."""
+    custom: type | None = None
+    """The class of a method of one's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +227,10 @@ class Queue:
     length: int = 8192
     backend: Literal["native", "netfilterqueue"] = "native"
     overload: Literal["accept", "drop"] = "accept"
+
+    @property
+    def numbers(self) -> range:
+        return range(self.first, self.first + self.count)
 
 
 @dataclass(frozen=True, slots=True)

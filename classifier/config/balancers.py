@@ -6,16 +6,15 @@ from collections.abc import Collection, Mapping
 from typing import Literal
 
 from classifier.config import values
+from classifier.config.methods import read_method
 from classifier.config.reading import Parse, Table, WrongValueError, did_you_mean
 from classifier.config.uplinks import LARGEST_TIER, LARGEST_WEIGHT
 from classifier.policy import DIRECT, DROP, RESERVED_NAMES, Balancer, Member, Sticky, Uplink
 
 _LARGEST_STICKY_TABLE = 16_777_216
 
-Method = Literal["nth", "weighted", "hash"]
 StickyKey = Literal["remote", "local", "local+remote"]
 
-_METHOD: Parse[Method] = values.choice("nth", "weighted", "hash")
 _KEY: Parse[StickyKey] = values.choice("remote", "local", "local+remote")
 
 
@@ -26,11 +25,15 @@ def read_balancers(root: Table, uplinks: tuple[Uplink, ...]) -> tuple[Balancer, 
     balancers = []
     for name, table in tables.items():
         _check_name(name, table, by_name)
+        members = _read_members(table, by_name, tables)
+        method = read_method(table, members, by_name)
         balancers.append(
             Balancer(
                 name=name,
-                method=table.one("method", _method, "nth"),
-                members=_read_members(table, by_name, tables),
+                method=method.name,
+                options=method.options,
+                custom=method.custom,
+                members=members,
                 sticky=_read_sticky(table),
                 fallback=table.one("fallback", values.string, DIRECT),
                 least_up=table.one("least_up", values.integer(1, 253), 1),
@@ -49,12 +52,6 @@ def _check_name(name: str, table: Table, uplinks: Collection[str]) -> None:
         rule = "is already the name of an uplink; uplinks and balancers share one namespace"
     if rule:
         table.report.note(table.path, None, rule)
-
-
-def _method(value: object) -> Method:
-    if isinstance(value, str) and ":" in value:
-        raise WrongValueError("methods of your own are not built yet")
-    return _METHOD(value)
 
 
 def _read_members(

@@ -1,7 +1,10 @@
 # A balancer: its uplinks, its method, and what it remembers.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from classifier.engine.cython_method cimport Pick
 from classifier.engine.hashing cimport HashKey
+from classifier.engine.loads cimport Loads
+from classifier.engine.method_values cimport UplinkFigures
 from classifier.engine.methods cimport Choice
 from classifier.engine.tables cimport Slot, Table
 from classifier.engine.wire cimport Packet
@@ -28,6 +31,11 @@ cdef enum Method:
     NTH = 0
     WEIGHTED = 1
     HASH = 2
+    CUSTOM = 3            # of the user, in Python: asked before the lock is taken for the last step
+    CYTHON = 4            # of the user, in Cython
+    LEAST_LOADED = 10
+    OVERFLOW = 11
+    FASTEST = 12
 
 cdef struct Balancer:
     uint8_t method        # a Method
@@ -37,6 +45,12 @@ cdef struct Balancer:
     uint8_t* uplinks      # ids, in the configuration's order
     int64_t* weights
     uint64_t* salts       # hash: of the uplinks' names
+    uint8_t* tiers
+    double option         # of the methods that go by load: their tolerance or share
+    void* custom          # Cython: the method, which the engine holds,
+    Pick pick             # how it is called,
+    UplinkFigures* figures    # room for what it is told,
+    uint64_t errors       # and how often it returned none of the uplinks
     Choice choices[2]     # by family; nth: the first serves both while `shared`
     bint shared
     uint64_t mask4        # of remote and local address, as `address_pair` has them
@@ -101,7 +115,14 @@ cdef void continue_turns(
 # The turns of a family, which both families share while the same uplinks are usable.
 cdef Choice* turns_of(Balancer* balancer, int family) noexcept nogil
 
-# An uplink by the balancer's method, or 0 when none can take the flow.
+# Whether an uplink is remembered for a key that can take the flow; nothing changes by it.
+cdef bint is_remembered(
+    const Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now
+) noexcept nogil
+
+# An uplink by a built-in method, or 0 when none can take the flow. `flows` are those placed until
+# now, by uplink id.
 cdef uint8_t choose(
-    Balancer* balancer, int family, const StickyKey* key, uint64_t* random
+    Balancer* balancer, int family, const StickyKey* key, uint64_t* random, const Loads* loads,
+    const uint64_t* flows
 ) noexcept nogil

@@ -9,6 +9,9 @@ cdef struct Compiled:
     uint8_t usable[2][256]     # whether an uplink can take flows, by family and id; changes
     uint8_t has_ipv6[256]      # whether an uplink can ever take IPv6 flows, by id
     uint32_t marks[256]        # by uplink id; that of no uplink is `direct`
+    double capacity[2][256]    # bytes per second, down and up, by uplink id; 0: not known
+    char** interface_names     # UTF-8, by number; NULL: not named by the policy
+    size_t interface_count     # numbers up to which there is room; packets may carry others
     uint64_t generation        # how often policies, or uplinks' flows in flight, have changed
     uint64_t since[256]        # the generation from which on decisions for an id hold
     Matcher matcher
@@ -18,6 +21,7 @@ cdef struct Compiled:
     int32_t rule_count
     Balancer* balancers
     uint32_t balancer_count
+    bint asks_python           # some balancer's method is one in Python
 
 # Fills in what is all 0 before, but for the sticky tables; no uplink is usable yet. `interfaces` are
 # the numbers of those that the rules may name. UsageError when the policy has what cannot be counted

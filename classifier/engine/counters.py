@@ -7,6 +7,20 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class BalancerCounters:
+    method: str
+    entries: int
+    """Sticky entries, those that expired and were not swept yet included."""
+    evictions: int
+    """Sticky entries that had to go before their time, because the table was full."""
+    errors: int
+    """Of a method of one's own: flows that it was to place and did not, so that the weights did,
+    and batches in which it took too long."""
+    last_error: str | None = None
+    """What was wrong the last time, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineCounters:
     """Read while the engine runs, so the numbers of one reading may be a few packets apart."""
 
@@ -28,3 +42,5 @@ class EngineCounters:
     """Sticky entries of all balancers, those that expired and were not swept yet included."""
     sticky_size: int
     """The most sticky entries there can be."""
+    balancers: Mapping[str, BalancerCounters]
+    """By name."""

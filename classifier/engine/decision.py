@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 REASONS = (
     "pinned", "nth", "weighted", "hash", "custom", "sticky", "in-flight", "direct", "drop",
-    "fallback", "malformed",
+    "fallback", "malformed", "least-loaded", "overflow", "fastest",
 )  # fmt: skip
 """Why a decision came out as it did; the engine speaks of them by index."""
 

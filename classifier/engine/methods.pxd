@@ -3,9 +3,12 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef struct WeightedUplink:
     int64_t weight
-    int64_t current_weight    # nth: flows that the uplink is behind, times the sum of weights
+    int64_t current_weight    # of turns: flows that the uplink is behind, times the sum of weights
     uint64_t salt             # hash: of the name
+    double figure             # least-loaded: what the uplinks are compared by
+    bint equal                # methods that go by load: as good as the best for the flow at hand
     uint8_t id
+    uint8_t tier
 
 cdef struct Choice:
     # The uplinks that can take a flow, in the order of the configuration.

@@ -48,6 +48,7 @@ cdef struct Table:
     int shift           # 0; 1 in a table with values, where every other slot is one
     size_t capacity     # most entries
     size_t entries      # entries there are, expired ones included until they are swept
+    uint64_t evictions  # entries that had to go before their time
     size_t hand         # slot where the next sweep begins
     Holders holders
     size_t forgotten    # entries whose tag means nothing

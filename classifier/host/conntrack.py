@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from classifier.errors import HostError
 from classifier.host.state import ADDRESS_FAMILIES, Family
+from classifier.queue.kernel_queues import NETLINK_NETFILTER
 
-_NETLINK_NETFILTER = 12  # <linux/netlink.h>
 _GET, _DELETE = 1 << 8 | 1, 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_*
 _REQUEST, _ACK, _DUMP = 1, 4, 0x300  # NLM_F_*
 _ERROR_MESSAGE, _DONE = 2, 3  # NLMSG_*
@@ -85,7 +85,7 @@ def _asked(
     header = _HEADER.pack(_HEADER.size + len(body), request, _REQUEST | flags, 0, 0)
     what = "ended" if request == _DELETE else "listed"
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
             netlink.settimeout(10.0)
             netlink.send(header + body)
             yield netlink

@@ -141,7 +141,7 @@ def _noted(snapshot: Snapshot, plan: Plan) -> Memory:
     # The legacy kernel side keeps a table until the namespace ends.
     own = snapshot.firewall.variant == "nft"
     created = needed - frozenset(snapshot.firewall.nft_chains) if own else ()
-    return known.noting(values, created)
+    return known.noting(values, created).on(snapshot.indices)
 
 
 def _wanted(plan: Plan, memory: Memory) -> Memory:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import contextlib
 import functools
 import gzip
+import logging
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from classifier.errors import HostError
 from classifier.host import programs
 
+_log = logging.getLogger(__name__)
+
 Presence = Literal["present", "loadable", "missing"]
-"""present: loaded or built in; loadable: a file of this kernel that modprobe can load."""
+"""present: loaded or built in; loadable: a file of this kernel that modprobe can load, and has not
+refused to."""
 
 _LOADED = Path("/sys/module")
 _SYMBOLS = Path("/proc/kallsyms")
 _CONFIG = Path("/proc/config.gz")
+_refused: set[str] = set()
+"""Modules that modprobe was asked for and that are not there."""
+_FORBIDDEN = re.compile(r"^install \S*/(?:false|true)\b", re.MULTILINE)
+"""How an administrator forbids a module, in modprobe.d(5)."""
 
 
 def presence(names: Iterable[str]) -> dict[str, Presence]:
@@ -33,8 +42,32 @@ def presence(names: Iterable[str]) -> dict[str, Presence]:
         if name in built_in or (_LOADED / name).exists():
             made[name] = "present"
         else:
-            made[name] = "loadable" if name in loadable else "missing"
+            may = name in loadable and name not in _refused and _is_allowed(name)
+            made[name] = "loadable" if may else "missing"
     return made
+
+
+def load(names: Iterable[str]) -> None:
+    """Ask modprobe for them. Of those that it refuses `presence` says "missing" from now on."""
+    modprobe = programs.find("modprobe")
+    for name in names:
+        try:
+            if modprobe:
+                programs.run([modprobe, name])
+        except HostError as error:
+            if presence([name])[name] != "present":
+                _refused.add(name)
+                _log.warning("kernel module %s: %s", name, error)
+
+
+@functools.cache
+def _is_allowed(name: str) -> bool:
+    """Whether modprobe would load it, as its configuration says; needs no rights."""
+    modprobe = programs.find("modprobe")
+    try:
+        return bool(modprobe) and not _FORBIDDEN.search(programs.run([str(modprobe), "-D", name]))
+    except HostError:
+        return False
 
 
 @functools.cache

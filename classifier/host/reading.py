@@ -30,7 +30,7 @@ def read(
     variant: which iptables to use; None: the one that the program `iptables` is.
     previous: an earlier snapshot of this host. Reading many rules is slow: its firewall is taken
     over where no rule of nf_tables has changed since and ip_tables is not in use, and else only
-    the tables with rules of ours are read again.
+    the tables with rules of ours are read again. Who binds a queue is not told then.
     ours_only: these tables are enough from the beginning, because nothing of ours is to be added.
 
     Raises HostError when there is no iptables, or the kernel refuses to tell.
@@ -53,7 +53,7 @@ def read(
         routes=tuple(messages.kernel_route(r, names) for r in routes if messages.concerns_us(r)),
         rules=tuple(map(messages.kernel_rule, rules)),
         sysctls=sysctls.read_all(links),
-        queues=tuple(_queues()),
+        queues=tuple(_queues(named=previous is None and not ours_only)),
         modules=modules.presence(ct_helpers.modules(ct_helpers.NAMES)),
         ipv6=sysctls.read(sysctls.FORWARD6) is not None,
         boot_id=_boot_id(),
@@ -84,11 +84,12 @@ def _link(
     )
 
 
-def _queues() -> Iterator[BoundQueue]:
+def _queues(named: bool) -> Iterator[BoundQueue]:
     # An ordinary user is not shown them; binding a held one will fail all the same.
     with contextlib.suppress(OSError):
         for queue in kernel_queues():
-            yield BoundQueue(queue.number, owner(queue.portid))
+            # To find it takes a look at every open file of every process.
+            yield BoundQueue(queue.number, owner(queue.portid) if named else "")
 
 
 def _boot_id() -> str:

@@ -112,7 +112,7 @@ class BoundQueue:
 
     number: int
     owner: str
-    """The process, in words."""
+    """The process, in words; empty where nobody is to be told of it."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,12 @@ class Snapshot:
         return tuple(c.network for c in self.connected if c.interface == interface)
 
     @property
+    def indices(self) -> Mapping[str, int]:
+        """Of the links, by name."""
+        return {link.name: link.index for link in self.links}
+
+    @property
     def memory(self) -> Memory:
         """What the host was like before us."""
-        return self.firewall.memory(self.boot_id).joined(self.known)
+        links = self.indices
+        return self.firewall.memory(self.boot_id).on(links).joined(self.known.on(links))

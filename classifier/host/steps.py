@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from classifier.errors import HostError
-from classifier.host import programs, sysctls
+from classifier.host import modules, sysctls
 from classifier.host.iptables import basechains, changes, hidden_jumps
 from classifier.host.iptables import programs as iptables
 from classifier.host.iptables.programs import IPTABLES, Variant
@@ -17,6 +17,7 @@ from classifier.host.iptables.snapshot import ruleset
 from classifier.host.memory import BaseChain
 from classifier.host.rtnetlink import Rtnetlink
 from classifier.host.snapshot import KernelRoute, KernelRule
+from classifier.host.solicitation import solicit_router
 from classifier.host.state import Family, Route, RoutingRule
 
 _log = logging.getLogger(__name__)
@@ -128,6 +129,8 @@ class WriteSysctl(Step):
     def do(self, netlink: Rtnetlink) -> None:
         # Another one that was written before may have changed it as well.
         _write_if_other(self.key, self.value)
+        if (interface := sysctls.accepting_routers(self.key, self.value)) is not None:
+            solicit_router(interface)
 
     def undo(self, netlink: Rtnetlink) -> None:
         for key, value in ((self.key, self.before), *self.followers):
@@ -149,12 +152,8 @@ class LoadModules(Step):
         return "\n".join(f"modprobe {name}" for name in self.names)
 
     def do(self, netlink: Rtnetlink) -> None:
-        """Best effort: they may be built in, or loaded by the kernel when asked for."""
-        if modprobe := programs.find("modprobe"):
-            try:
-                programs.run([modprobe, "-a", "-q", *self.names])
-            except HostError as error:
-                _log.debug("%s", error)
+        """Best effort: the kernel loads some by itself, and of the rest the next plan warns."""
+        modules.load(self.names)
 
     def undo(self, netlink: Rtnetlink) -> None:
         """A module that is not used does no harm."""

@@ -74,6 +74,12 @@ def _read_into(values: dict[str, str], key: str) -> None:
         values[key] = value
 
 
+def accepting_routers(key: str, value: str) -> str | None:
+    """The interface that accepts router advertisements, also when forwarding, from this on."""
+    folder, _, name = key.rpartition("/")
+    return folder.rpartition("/")[2] if (name, value) == ("accept_ra", "2") else None
+
+
 def switch_of(key: str) -> str | None:
     """The sysctl whose change also changes `key`; None where that is none but itself.
 

@@ -131,7 +131,7 @@ def require(*features: Feature) -> None:
 
 def require_gateway() -> None:
     """Raise MissingFeatureError unless a virtual gateway can be built here."""
-    _require_programs(*PROGRAMS)
+    require_programs(*PROGRAMS)
     # One by one: without namespaces the others need not be tried.
     for feature in GATEWAY:
         require(feature)
@@ -165,7 +165,7 @@ def own_namespaces(argv: Sequence[str]) -> list[str]:
 
 def require_user_namespaces() -> None:
     """Raise MissingFeatureError when this user cannot have `own_namespaces`."""
-    _require_programs("unshare", "mount", "ip")
+    require_programs("unshare", "mount", "ip")
     tried = subprocess.run(own_namespaces(["true"]), capture_output=True, text=True)
     if tried.returncode != 0:
         raise MissingFeatureError(_no_namespaces(tried.stderr.strip()))
@@ -184,7 +184,8 @@ def missing_helper_modules(helpers: Iterable[str]) -> list[str]:
     return [name for name, there in found.items() if there == "missing"]
 
 
-def _require_programs(*names: str) -> None:
+def require_programs(*names: str) -> None:
+    """Raise MissingFeatureError, naming every one of the programs that is not there."""
     absent = [said for name in names if (said := programs.missing(name)) is not None]
     if absent:
         raise MissingFeatureError("\n".join(absent))

@@ -8,6 +8,7 @@ from classifier.host.programs import SYSTEM_FOLDERS, find
 
 _PACKAGES = {
     "conntrack": "conntrack",
+    "dnsmasq": "dnsmasq-base",
     "ip": "iproute2",
     "ip6tables": "iptables",
     "iptables": "iptables",
@@ -15,7 +16,9 @@ _PACKAGES = {
     "iptables-restore": "iptables",
     "mount": "mount",
     "nft": "nftables",
+    "radvd": "radvd",
     "setpriv": "util-linux",
+    "udhcpc": "udhcpc",
     "unshare": "util-linux",
 }
 

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from classifier.errors import QueueError
+from classifier.queue.kernel_queues import NETLINK_NETFILTER
 from classifier.queue.owner import why_refused
 from classifier.queue.packet_queue import QueueSettings
 
@@ -17,7 +18,6 @@ COPY_RANGE = 128
 RECEIVE_BUFFER = 64 << 20
 """Bytes of socket buffer asked for. A bound, not an allocation; 8192 packets are charged 7 MB."""
 
-_NETLINK_NETFILTER = 12
 _SOL_NETLINK, _NO_ENOBUFS, _CAP_ACK = 270, 5, 10
 _SO_RCVBUFFORCE = 33
 
@@ -121,7 +121,7 @@ def _try(number: int, length: int, flags: int) -> tuple[socket.socket, int, int]
 
 def _open() -> socket.socket:
     opened = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
     )
     # One overrun would otherwise refuse every packet until the buffer is empty.
     opened.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+NETLINK_NETFILTER = 12
+"""The netlink protocol of all of netfilter (<linux/netlink.h>); Python has no name for it."""
+
 # Of the calling thread: a thread may be in another network namespace than its process.
 PROC_NET = Path("/proc/thread-self/net")
 

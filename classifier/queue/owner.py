@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from classifier.queue.capabilities import has_net_admin
-from classifier.queue.kernel_queues import PROC_NET, kernel_queue
+from classifier.queue.kernel_queues import NETLINK_NETFILTER, PROC_NET, kernel_queue
 
-_NETLINK_NETFILTER = 12  # <linux/netlink.h>
 _LONGEST_SHOWN = 200
 
 
@@ -41,7 +40,7 @@ def _inode(portid: int) -> str | None:
     # sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode (net/netlink/af_netlink.c)
     for line in (PROC_NET / "netlink").read_text().splitlines()[1:]:
         fields = line.split()
-        if int(fields[1]) == _NETLINK_NETFILTER and int(fields[2]) == portid:
+        if int(fields[1]) == NETLINK_NETFILTER and int(fields[2]) == portid:
             return fields[9]
     return None
 

@@ -13,6 +13,7 @@ cdef enum Format:
 
 cdef class CaptureReader:
     cdef readonly str path
+    cdef object archive            # an `Archive`; None: the file is not packed
     cdef bint owned                # the descriptor is ours to close
     cdef int format                # a Format
     cdef Stream stream
@@ -25,3 +26,6 @@ cdef class CaptureReader:
     cdef int read(self, Frame* frames, int count) noexcept nogil
 
     cdef int _recognise(self) noexcept nogil
+
+    # Goes on with what a packed file unpacks to; False where that cannot be.
+    cdef bint _unpack(self) noexcept nogil

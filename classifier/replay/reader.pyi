@@ -1,11 +1,11 @@
 from types import TracebackType
 from typing import Self, final
 
-from classifier.errors import CaptureError
-
 @final
 class CaptureReader:
     """The packets of one pcap or pcapng capture, in file order; "-" is standard input.
+
+    The capture may be packed by gzip or zstd.
 
     Raises `CaptureError` when the file cannot be opened or read further.
     """
@@ -22,6 +22,11 @@ class CaptureReader:
     def close(self) -> None: ...
     @property
     def offset(self) -> int:
-        """How many bytes of the file were used so far."""
-    def failure(self) -> CaptureError:
-        """Why reading ended, as an error to raise."""
+        """How many bytes of the file were used so far; of a packed one, read so far."""
+    def first_time(self) -> int | None:
+        """When the first packet was captured, in nanoseconds since 1970; None: there is none.
+
+        For a reader that is not read otherwise. CaptureError when it cannot be read so far.
+        """
+    def failure(self) -> BaseException:
+        """Why reading ended, as an error to raise: CaptureError, unless it was interrupted."""

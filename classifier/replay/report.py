@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from classifier.config.names import protocol_name
-from classifier.policy import Policy
+from classifier.policy import DIRECT, DROP, Policy
 from classifier.replay.flow_log import FlowLog
 
+if TYPE_CHECKING:
+    from classifier.replay.against import Comparison
+    from classifier.replay.figures import Figures
+
 _NANOSECONDS = 1_000_000_000
+_DROPPED = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class FlowDecision:
     """None for a flow that is left alone or dropped."""
     rule: str | None
     reason: str
-    """One of `classifier.engine.decision.REASONS`."""
+    """One of `classifier.replay.reasons.REASONS`."""
     packets: int
     """Of both directions, ICMP errors about the flow included."""
     bytes: int
@@ -77,6 +82,11 @@ class Decisions(Sequence[FlowDecision]):
     def __iter__(self) -> Iterator[FlowDecision]:
         return map(self._flow, range(len(self)))
 
+    def way(self, index: int) -> str:
+        """Where a flow went: the name of its uplink, `direct` or `drop`; IndexError."""
+        _, _, _, _, _, _, placement, *_ = self._log.record(index)
+        return self._uplinks.get(placement, DROP if placement == _DROPPED else DIRECT)
+
     def _flow(self, index: int) -> FlowDecision:
         record = self._log.record(index)
         time, protocol, src, sport, dst, dport, placement, rule, reason, packets, size = record
@@ -101,6 +111,8 @@ class Report:
     """The sums of a replay. Every packet is counted once: in an uplink's use, in `direct`,
     `dropped` or `inbound`, or as malformed, untracked or without IP."""
 
+    seconds: float
+    """From the first packet to the latest, to the millisecond."""
     packets: int
     flows: int
     """All but the inbound ones."""
@@ -118,8 +130,12 @@ class Report:
     inbound: Use
     """With `lan` given: flows that do not lead from the inside to the outside; not decided."""
     rules: tuple[RuleUse, ...]
-    decisions: Sequence[FlowDecision] = field(repr=False, compare=False)
+    decisions: Decisions = field(repr=False, compare=False)
     """Every flow but the inbound ones, in order of start."""
+    figures: Figures | None = field(default=None, repr=False, compare=False)
+    """What happened over time, by rule and by remote, if that was asked for."""
+    against: Comparison | None = field(default=None, repr=False, compare=False)
+    """What another policy would have done, if one was given."""
 
     def share(self, uplink: str) -> float:
         """The part, 0 to 1, of all flows placed on uplinks that went by this one; KeyError."""

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
+from pathlib import Path as FilePath
 
 from classifier.engine.engine import Engine
 from classifier.errors import UsageError
 from classifier.policy import Network, Policy
+from classifier.replay.against import BothScripts, Comparison, moves
+from classifier.replay.annotate import CapturePart, annotate
+from classifier.replay.captures import AnyPath, in_order_of_time
+from classifier.replay.figures import Figures, figures
+from classifier.replay.flow_log import FlowLog
+from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
 from classifier.replay.report import Decisions, Report, RuleUse, Use
+from classifier.replay.script import UplinkEvent, UplinkScript, parse_event
 from classifier.replay.tracker import Tracker
-
-Path = str | os.PathLike[str]
 
 _DIRECT, _DROPPED, _INBOUND = 0, 254, 255
 
@@ -23,6 +29,9 @@ class Replay:
 
     Several captures are one stream: flows go on from one to the next, and time does not go back.
     `keep` is whether the report has every flow and not only the sums; a flow takes some 80 bytes.
+    `at` says when uplinks fail and return: "120s wired down" is 120 seconds after the first packet.
+    `against` is another policy, asked about the same flows in the same pass. `watch` is whether the
+    report has `figures`; with `against` it always has. `number_packets` is for `annotate`.
     """
 
     def __init__(
@@ -33,34 +42,92 @@ class Replay:
         lan: Iterable[str | Network] = (),
         in_interface: str | None = None,
         keep: bool = True,
+        at: Iterable[str] = (),
+        against: Policy | None = None,
+        watch: bool = False,
+        number_packets: bool = False,
     ) -> None:
-        if in_interface is None and len(policy.gateway.lan) == 1:
-            in_interface = policy.gateway.lan[0]
+        if seed is None:
+            seed = int.from_bytes(os.urandom(8))
+        events = [_event(text, policy, against) for text in at]
         self._policy = policy
+        self._against = against
+        self._parts: list[CapturePart] = []
+        engine = Engine(policy, seed)
+        self._script = UplinkScript(engine, policy, events)
+        self._observer: Observer | None = None
+        if watch or number_packets or against is not None:
+            self._observer = Observer(policy, number_packets)
         self._tracker = Tracker(
-            Engine(policy, int.from_bytes(os.urandom(8)) if seed is None else seed),
+            engine,
             [_network(value) for value in lan],
-            in_interface,
+            _interface(policy, in_interface),
             keep,
+            self._observer,
         )
+        self._tracker.follow(self._script)
+        if self._observer is not None and against is not None:
+            other = Engine(against, seed)
+            self._observer.compare(against, other, _interface(against, in_interface), keep)
+            self._tracker.follow(BothScripts(self._script, UplinkScript(other, against, events)))
 
-    def read(self, path: Path, progress: Callable[[int], None] | None = None) -> None:
+    @property
+    def waiting(self) -> tuple[UplinkEvent, ...]:
+        """What `at` asks for and the captures have not come to yet."""
+        return self._script.waiting
+
+    def read(self, path: AnyPath, progress: Callable[[int], None] | None = None) -> None:
         """Take a capture in, "-" for standard input, to its end.
 
         Raises `CaptureError` when it cannot be read further; what was read before counts.
         `progress` is called now and then with the bytes read so far.
         """
-        with CaptureReader(os.fspath(path)) as reader:
-            while self._tracker.read(reader):
-                if progress is not None:
-                    progress(reader.offset)
+        before, whole = self._packets, False
+        try:
+            with CaptureReader(os.fspath(path)) as reader:
+                while self._tracker.read(reader):
+                    if progress is not None:
+                        progress(reader.offset)
+            whole = True
+        finally:
+            self._parts.append(CapturePart(os.fspath(path), self._packets - before, whole))
+
+    @property
+    def _packets(self) -> int:
+        return self._tracker.counts()[0]
+
+    def annotate(self, report: Report, path: FilePath) -> None:
+        """Write the captures as one pcapng file, each flow's first packet with a comment.
+
+        For a replay that keeps its flows and numbers packets. Raises OutputError.
+        """
+        if self._observer is None:
+            raise ValueError("packets were not numbered")
+        first_packets = [self._observer.first_packet(i) for i in range(len(report.decisions))]
+        annotate(report, self._parts, first_packets, path)
 
     def report(self) -> Report:
         """The sums of everything read; closes all flows."""
         self._tracker.finish()
-        log = self._tracker.log
+        began, observer = self._tracker.span(), self._observer
+        watched = comparison = None
+        if observer is not None:
+            watched = figures(self._policy, observer.tally, observer.remotes, began)
+            if self._against is not None:
+                other = figures(self._against, observer.other_tally, None, began)
+                comparison = Comparison(
+                    self._against,
+                    self._report(self._against, observer.other_log, other, None),
+                    moves(self._policy, self._against, observer),
+                )
+        return self._report(self._policy, self._tracker.log, watched, comparison)
+
+    def _report(
+        self, policy: Policy, log: FlowLog, watched: Figures | None, against: Comparison | None
+    ) -> Report:
         packets, malformed, untracked, without_ip = self._tracker.counts()
-        totals = {uplink.name: log.total(uplink.id) for uplink in self._policy.uplinks}
+        _, milliseconds = self._tracker.span()
+        totals = {uplink.name: log.total(uplink.id) for uplink in policy.uplinks}
         placed = sum(flows for flows, _, _ in totals.values())
         uplinks = {
             name: Use(flows, count, size, share=flows / placed if placed else 0.0)
@@ -69,6 +136,7 @@ class Replay:
         direct = Use(*log.total(_DIRECT))
         dropped = Use(*log.total(_DROPPED))
         return Report(
+            seconds=milliseconds / 1000,
             packets=packets,
             flows=placed + direct.flows + dropped.flows,
             malformed=malformed,
@@ -80,32 +148,57 @@ class Replay:
             inbound=Use(*log.total(_INBOUND)),
             rules=tuple(
                 RuleUse(rule.name, flows)
-                for rule, flows in zip(self._policy.rules, log.rules(), strict=True)
+                for rule, flows in zip(policy.rules, log.rules(), strict=True)
             ),
-            decisions=Decisions(log, self._policy),
+            decisions=Decisions(log, policy),
+            figures=watched,
+            against=against,
         )
 
 
 def replay(
     policy: Policy,
-    paths: Path | Iterable[Path],
+    paths: AnyPath | Iterable[AnyPath],
     *,
     seed: int | None = None,
     lan: Iterable[str | Network] = (),
     in_interface: str | None = None,
+    at: Iterable[str] = (),
+    against: Policy | None = None,
 ) -> Report:
     """Run captures (pcap or pcapng, "-" for standard input) through a policy.
 
+    Captures may be packed by gzip or zstd. A folder stands for the captures in it; several are read
+    in order of time.
     Every new flow is taken for an outbound one, unless `lan` names the networks that are inside.
     `in_interface` is where flows are said to come in: by default the policy's only LAN interface,
-    or none if it has several. The same captures with the same seed give the same report.
+    or none if it has several. `at` says when uplinks fail and return, such as "120s wired down" or
+    "5m wired up", counted from the first packet. With `against` the same flows are shown to that
+    policy as well, and `report.against` says what differs. The same captures with the same seed
+    give the same report.
 
     Raises `CaptureError` when a capture cannot be read to its end, naming packet and byte.
     """
-    run = Replay(policy, seed=seed, lan=lan, in_interface=in_interface)
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+    run = Replay(policy, seed=seed, lan=lan, in_interface=in_interface, at=at, against=against)
+    for path in in_order_of_time([paths] if isinstance(paths, str | os.PathLike) else paths):
         run.read(path)
     return run.report()
+
+
+def _interface(policy: Policy, name: str | None) -> str | None:
+    if name is None and len(policy.gateway.lan) == 1:
+        return policy.gateway.lan[0]
+    return name
+
+
+def _event(text: str, policy: Policy, against: Policy | None) -> UplinkEvent:
+    """An event about an uplink of either policy."""
+    try:
+        return parse_event(text, policy)
+    except UsageError:
+        if against is None:
+            raise
+        return parse_event(text, against)
 
 
 def _network(value: str | Network) -> Network:

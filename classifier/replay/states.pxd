@@ -31,6 +31,7 @@ cdef enum FlowFlag:
     STREAM = 4              # UDP: answered, and longer than two seconds
     SIMULTANEOUS_OPEN = 4   # TCP
     LAST_REPLY = 8          # TCP: direction of the last packet
+    HELPED = 16             # TCP: a helper reads it
     LAST_INDEX_SHIFT = 5    # TCP: its kind, in the upper three bits
 
 cdef struct Flow:
@@ -45,11 +46,20 @@ cdef struct Flow:
     uint8_t flags
     uint32_t packets
     uint64_t bytes
-    uint64_t expires    # milliseconds
+    uint64_t expires    # milliseconds; FLUSHED: its connection was ended on the gateway
+
+cdef enum:
+    FLUSHED = 0
+
+cdef union FlowOwn:
+    # What flows of one kind have only.
+    uint64_t stream_from    # UDP: milliseconds; answered packets after this make it a stream
+    uint64_t control        # HELPED: its number among the control connections
+    uint64_t forgotten_at   # FLUSHED: milliseconds; when it would have expired
 
 cdef struct FlowExtra:
     # What few packets of a flow read or write.
-    uint64_t stream_from    # UDP: milliseconds; answered packets after this make it a stream
+    FlowOwn own
     uint64_t more_packets   # that did not fit in the 32 bits of Flow.packets
     uint32_t hash
     uint32_t record         # its number in the log
@@ -78,7 +88,7 @@ cdef inline TcpIndex tcp_index(uint8_t flags) noexcept nogil:
 
 cdef inline void remember(Flow* flow, int index, bint reply) noexcept nogil:
     flow.flags = <uint8_t>(
-        (flow.flags & (SEEN_REPLY | CLOSE_INIT | SIMULTANEOUS_OPEN))
+        (flow.flags & (SEEN_REPLY | CLOSE_INIT | SIMULTANEOUS_OPEN | HELPED))
         | (LAST_REPLY if reply else 0)
         | (index << LAST_INDEX_SHIFT)
     )
@@ -164,8 +174,8 @@ cdef inline TrackResult udp_packet(
 ) noexcept nogil:
     if not flow.flags & SEEN_REPLY:
         if flow.packets == 0:
-            extra.stream_from = packet.now + UDP_STREAM_AFTER
-    elif not flow.flags & STREAM and packet.now > extra.stream_from:
+            extra.own.stream_from = packet.now + UDP_STREAM_AFTER
+    elif not flow.flags & STREAM and packet.now > extra.own.stream_from:
         flow.flags |= STREAM
     flow.expires = packet.now + (UDP_STREAM_TIMEOUT if flow.flags & STREAM else UDP_TIMEOUT)
     return TRACKED

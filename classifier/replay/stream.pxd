@@ -17,13 +17,14 @@ cdef enum:
 
 cdef struct Stream:
     int descriptor
+    void* archive            # the `Archive` that reads it, borrowed; NULL: it is read as it is
     bint at_end              # read(2) has said so
     bint in_use              # frames that were handed out point into the buffer
     int os_error
     uint8_t* buffer
     size_t begin, end        # the bytes of the buffer that are not used yet
-    uint64_t base            # file offset of buffer[0]
-    uint64_t failed_at       # file offset
+    uint64_t base            # file offset of buffer[0]; in an archive, offset in what is unpacked
+    uint64_t failed_at       # the same
     char[200] reason
 
 # False: no memory for the buffer.
@@ -33,6 +34,9 @@ cdef void free_stream(Stream* stream) noexcept nogil
 # Reads until `count` bytes (at most MAX_BLOCK) are there: READ_ONE, or READ_END when the file has
 # no more, READ_LATER, READ_FAILED or READ_INTERRUPTED.
 cdef int fill(Stream* stream, size_t count) noexcept nogil
+
+# Goes on with what the bytes in the buffer, and those behind them, unpack to.
+cdef void unpack(Stream* stream, void* archive) noexcept nogil
 
 # Notes why the file cannot be read further; READ_FAILED.
 cdef int fail(Stream* stream, uint64_t offset, const char* reason) noexcept nogil

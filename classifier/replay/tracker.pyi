@@ -2,9 +2,11 @@ from collections.abc import Sequence
 
 from classifier.engine.engine import Engine
 from classifier.policy import Network
+from classifier.replay.against import BothScripts
 from classifier.replay.flow_log import FlowLog
 from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
+from classifier.replay.script import UplinkScript
 
 class Tracker:
     """Takes the packets of captures, in order, to an engine, as conntrack would see them.
@@ -13,6 +15,8 @@ class Tracker:
     in_interface: where the flows are said to come in.
     keep: whether the log has each flow.
     observer: watches what the sums do not tell.
+
+    Helpers are those of the engine's policy; of these, only FTP's is known.
     """
 
     log: FlowLog
@@ -25,6 +29,8 @@ class Tracker:
         keep: bool = True,
         observer: Observer | None = None,
     ) -> None: ...
+    def follow(self, script: UplinkScript | BothScripts) -> None:
+        """Run `script` as the capture's time goes on. Before the first packet."""
     def read(self, reader: CaptureReader) -> bool:
         """Take some ten thousand packets; False when the capture has no more.
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+import sys
 from typing import Literal
 
 from pyroute2.netlink import rtnl
 
 NFNL_SUBSYS_NFTABLES = 10  # linux/netfilter/nfnetlink.h
-NFT_MSG_NEWGEN = 15  # linux/netfilter/nf_tables.h
+# linux/netfilter/nf_tables.h
+_NFT_MSG_NEWSETELEM, _NFT_MSG_DELSETELEM, _NFT_MSG_NEWGEN = 12, 14, 15
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 _RTPROT_KERNEL = 2  # linux/rtnetlink.h, as are the next two
 _RT_SCOPE_LINK = 253
@@ -26,11 +28,26 @@ _RT_TABLE_MAIN = 254
 # linux/filter.h
 _LOAD16 = 0x28  # BPF_LD | BPF_H | BPF_ABS
 _LOAD8 = 0x30  # BPF_LD | BPF_B | BPF_ABS
+_LOAD16_AT_X = 0x48  # BPF_LD | BPF_H | BPF_IND
+_LOAD8_AT_X = 0x50  # BPF_LD | BPF_B | BPF_IND
+_LOAD_LENGTH = 0x80  # BPF_LD | BPF_W | BPF_LEN: bytes of everything that came as one
 _AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
+_SHIFT_LEFT = 0x64  # BPF_ALU | BPF_LSH | BPF_K
+_ADD_X = 0x0C  # BPF_ALU | BPF_ADD | BPF_X
+_TO_X = 0x07  # BPF_MISC | BPF_TAX
+_STORE = 0x02  # BPF_ST, into the first cell of memory
+_RESTORE_X = 0x61  # BPF_LDX | BPF_W | BPF_MEM, from there
+_SKIP = 0x05  # BPF_JMP | BPF_JA
 _JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_JUMP_EQUAL_X = 0x1D  # BPF_JMP | BPF_JEQ | BPF_X
 _RETURN = 0x06  # BPF_RET | BPF_K
-# Offsets of nlmsghdr.nlmsg_type and, behind its 16 bytes, of rtmsg's fields.
-_TYPE, _DST_LEN, _TABLE, _PROTOCOL, _SCOPE = 4, 17, 20, 21, 22
+_INSTRUCTION = struct.Struct("=HBBI")  # struct sock_filter
+# Offsets of nlmsghdr's fields and, behind its 16 bytes, of rtmsg's.
+_LENGTH, _TYPE, _DST_LEN, _TABLE, _PROTOCOL, _SCOPE = 0, 4, 17, 20, 21, 22
+
+_MOST_MESSAGES = 96
+"""That are looked at of those that come as one: NLMSG_GOODSIZE is less than a page, and an element
+takes 44 bytes at least."""
 
 Target = Literal["next", "deliver", "drop"]
 Step = tuple[int, int, Target, Target]
@@ -38,33 +55,37 @@ Step = tuple[int, int, Target, Target]
 
 
 def _load16(offset: int) -> Step:
-    return _LOAD16, offset, "next", "next"
+    return _plain(_LOAD16, offset)
 
 
 def _load8(offset: int) -> Step:
-    return _LOAD8, offset, "next", "next"
+    return _plain(_LOAD8, offset)
 
 
 def _and16(mask: int) -> Step:
-    return _AND, _as_loaded(mask), "next", "next"
+    return _plain(_AND, _as_loaded(mask))
 
 
 def _is(value: int, yes: Target, no: Target = "next") -> Step:
     return _JUMP_EQUAL, value, yes, no
 
 
+def _plain(operation: int, number: int = 0) -> Step:
+    return operation, number, "next", "next"
+
+
 def _as_loaded(value: int) -> int:
     return int.from_bytes(struct.pack("=H", value), "big")
 
 
-def route_filter(own_protocol: int) -> list[Step]:
+def route_filter(own_protocol: int) -> bytes:
     """All of rtnetlink but routes; of routes `own_protocol`'s, default and connected ones.
 
     The last are networks on a link of table main: what the kernel made of an address (IPv6 gives
     all routes one scope), and IPv4 routes of scope link, without those to one host, of which a
     container host has one per container.
     """
-    return [
+    steps = [
         _load16(_TYPE),
         # RTM_NEWROUTE is 24, RTM_DELROUTE 25; no other type of rtnetlink's lies with them.
         _and16(0xFFFE),
@@ -86,25 +107,58 @@ def route_filter(own_protocol: int) -> list[Step]:
         _load8(_DST_LEN),
         _is(32, yes="drop", no="deliver"),
     ]
+    return assembled(steps)
 
 
-def transaction_filter() -> list[Step]:
-    """Of nftables only the message that ends a transaction.
+def transaction_filter() -> bytes:
+    """Of nftables all but elements of sets, which fail2ban and the like change all day long.
 
-    Each transaction tells every table, chain, rule and element it changed, and last a new
-    generation of the rule set (nf_tables_gen_notify() in net/netfilter/nf_tables_api.c), always in
-    a message of its own. One is enough as a sign to look again.
+    Each transaction tells every table, chain, rule and element it changed, as many messages at a
+    time as go into a page, and last a new generation of the rule set, always by itself
+    (nft_commit_notify() and nf_tables_gen_notify() in net/netfilter/nf_tables_api.c). That last
+    one comes after elements too, and does not say after what.
     """
-    new_generation = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN
-    return [_load16(_TYPE), _is(_as_loaded(new_generation), yes="deliver", no="drop")]
+    low, high = (0, 1) if sys.byteorder == "little" else (3, 2)
+    new_generation = [
+        _load16(_TYPE),
+        _is(_nftables(_NFT_MSG_NEWGEN), yes="drop"),
+        _plain(_SKIP, 2),
+    ]
+    # One message of several, at X.
+    message = [
+        _plain(_LOAD16_AT_X, _TYPE),
+        # The two types differ in this bit.
+        _and16(~(_NFT_MSG_NEWSETELEM ^ _NFT_MSG_DELSETELEM) & 0xFFFF),
+        _is(_nftables(_NFT_MSG_NEWSETELEM & _NFT_MSG_DELSETELEM), yes="next", no="deliver"),
+        # To the next one; 64 KiB are the most that there can be.
+        _plain(_LOAD8_AT_X, _LENGTH + high),
+        _plain(_SHIFT_LEFT, 8),
+        _plain(_STORE),
+        _plain(_LOAD8_AT_X, _LENGTH + low),
+        _plain(_ADD_X),
+        _plain(_RESTORE_X),
+        _plain(_ADD_X),
+        _plain(_TO_X),
+        _plain(_LOAD_LENGTH),
+        (_JUMP_EQUAL_X, 0, "drop", "next"),
+        _plain(_SKIP, 2),
+    ]
+    # There are no loops.
+    return assembled(new_generation) + _MOST_MESSAGES * assembled(message) + assembled([])
 
 
-def attach(listener: socket.socket, steps: list[Step]) -> None:
-    """From now on `listener` receives only what `steps` deliver."""
-    code = ctypes.create_string_buffer(assembled(steps))
+def _nftables(message: int) -> int:
+    return _as_loaded(NFNL_SUBSYS_NFTABLES << 8 | message)
+
+
+def attach(listener: socket.socket, program: bytes) -> None:
+    """From now on `listener` receives only what `program` delivers."""
+    code = ctypes.create_string_buffer(program)
     # struct sock_fprog of linux/filter.h; the kernel has copied the code when this returns.
-    program = struct.pack("@HP", len(steps) + 2, ctypes.addressof(code))
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    count = len(program) // _INSTRUCTION.size
+    listener.setsockopt(
+        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", count, ctypes.addressof(code))
+    )
 
 
 def assembled(steps: list[Step]) -> bytes:
@@ -114,7 +168,7 @@ def assembled(steps: list[Step]) -> bytes:
     for place, (operation, number, yes, no) in enumerate(steps):
         # Jumps are counted from the next instruction on.
         jumps = (ends.get(target, place + 1) - (place + 1) for target in (yes, no))
-        code += struct.pack("=HBBI", operation, *jumps, number)
+        code += _INSTRUCTION.pack(operation, *jumps, number)
     for length in (0xFFFFFFFF, 0):
-        code += struct.pack("=HBBI", _RETURN, 0, 0, length)
+        code += _INSTRUCTION.pack(_RETURN, 0, 0, length)
     return bytes(code)

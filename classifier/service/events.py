@@ -23,6 +23,7 @@ from typing import Literal
 
 from pyroute2.netlink import rtnl
 
+from classifier.queue.kernel_queues import NETLINK_NETFILTER
 from classifier.service import event_filters
 from classifier.service.link_change import LinkChange, link_change
 
@@ -39,7 +40,6 @@ _SOCKET_BUFFER = 1024 * 1024
 _MESSAGE = 8 * 1024
 """Bytes read of a message. The rest, a long list of virtual functions, is cut off."""
 
-_NETLINK_NETFILTER = 12  # linux/netlink.h
 _NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h is 7
 _RTM_NEWNETCONF, _RTM_DELNETCONF = 80, 81  # linux/rtnetlink.h, as are the groups
 _RTNLGRP_IPV4_NETCONF, _RTNLGRP_IPV6_NETCONF = 24, 25
@@ -65,7 +65,6 @@ _KINDS: dict[int, Kind] = {
     rtnl.RTM_DELRULE: "rule",
     _RTM_NEWNETCONF: "sysctl",
     _RTM_DELNETCONF: "sysctl",
-    event_filters.NFNL_SUBSYS_NFTABLES << 8 | event_filters.NFT_MSG_NEWGEN: "firewall",
 }
 
 
@@ -88,9 +87,7 @@ class HostEvents:
         with ExitStack() as undo:
             routes = undo.enter_context(closing(_Listener(changed, link_changed)))
             routes.bind(_ROUTE_GROUPS, event_filters.route_filter(own_protocol))
-            rules = undo.enter_context(
-                closing(_Listener(changed, link_changed, _NETLINK_NETFILTER))
-            )
+            rules = undo.enter_context(closing(_Listener(changed, link_changed, NETLINK_NETFILTER)))
             rules.bind(_NFTABLES_GROUP, event_filters.transaction_filter())
             self._listeners = (routes, rules)
             undo.pop_all()
@@ -126,8 +123,8 @@ class _Listener:
         self._lost = False
         self.received = 0
 
-    def bind(self, groups: int, steps: list[event_filters.Step]) -> None:
-        event_filters.attach(self._socket, steps)
+    def bind(self, groups: int, program: bytes) -> None:
+        event_filters.attach(self._socket, program)
         self._socket.bind((0, groups))
         self._listen()
 
@@ -156,7 +153,10 @@ class _Listener:
             self._changed(kind)
 
     def _kind(self, message: memoryview) -> Kind:
-        kind = _KINDS.get(int.from_bytes(message[4:6], sys.byteorder), "everything")
+        number = int.from_bytes(message[4:6], sys.byteorder)
+        if number >> 8 == event_filters.NFNL_SUBSYS_NFTABLES:
+            return "firewall"
+        kind = _KINDS.get(number, "everything")
         if kind == "link" and (change := link_change(message)):
             self._link_changed(change)
         return kind

@@ -82,7 +82,7 @@ class Hooks:
 
     async def _deliver(self, name: str) -> None:
         try:
-            while not self._closed and (now := self._wanted.get(name)) is not None:
+            while (now := self._wanted.get(name)) is not None:
                 before = self._before(name, now)
                 if now.states == before or not self._command:
                     return

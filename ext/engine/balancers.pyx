@@ -3,6 +3,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from classifier.engine.hashing cimport address_digest, address_pair, siphash
+from classifier.engine.load_methods cimport fastest, least_loaded, with_room
 from classifier.engine.methods cimport WeightedUplink, begin_turns, drawn, next_turn, rendezvous
 from classifier.engine.tables cimport (
     TAGS, Slot, create, destroy, expires, find, forget_tag, insert, latest, meaning, new_tag,
@@ -10,7 +11,7 @@ from classifier.engine.tables cimport (
 )
 
 from classifier.errors import UsageError
-from classifier.policy import Sticky
+from classifier.policy import METHOD_OPTIONS, Sticky
 
 cdef enum:
     # Some 20 microseconds.
@@ -19,7 +20,10 @@ cdef enum:
 # So that the sum of 255 of them, and twice that, fit in 64 bits.
 cdef object LARGEST_WEIGHT = 2**48
 
-cdef dict METHODS = {"nth": NTH, "weighted": WEIGHTED, "hash": HASH}
+cdef dict METHODS = {
+    "nth": NTH, "weighted": WEIGHTED, "hash": HASH, "least-loaded": LEAST_LOADED,
+    "overflow": OVERFLOW, "fastest": FASTEST,
+}
 
 
 cdef int compile_balancer(
@@ -28,19 +32,25 @@ cdef int compile_balancer(
     cdef uint32_t i
     cdef int family
     memset(balancer, 0, sizeof(Balancer))
-    balancer.method = METHODS[policy_balancer.method]
+    balancer.method = METHODS.get(policy_balancer.method, CUSTOM)
+    balancer.option = option_of(policy_balancer)
     balancer.fallback = fallback
     balancer.count = <uint32_t>len(policy_balancer.members)
     balancer.uplinks = <uint8_t*>calloc(balancer.count + 1, sizeof(uint8_t))
     balancer.weights = <int64_t*>calloc(balancer.count + 1, sizeof(int64_t))
     balancer.salts = <uint64_t*>calloc(balancer.count + 1, sizeof(uint64_t))
+    balancer.tiers = <uint8_t*>calloc(balancer.count + 1, sizeof(uint8_t))
+    balancer.figures = <UplinkFigures*>calloc(balancer.count + 1, sizeof(UplinkFigures))
     for family in range(2):
         balancer.choices[family].uplinks = <WeightedUplink*>calloc(
             balancer.count + 1, sizeof(WeightedUplink)
         )
         if balancer.choices[family].uplinks == NULL:
             raise MemoryError("no memory for a balancer")
-    if balancer.uplinks == NULL or balancer.weights == NULL or balancer.salts == NULL:
+    if (
+        balancer.uplinks == NULL or balancer.weights == NULL or balancer.salts == NULL
+        or balancer.tiers == NULL or balancer.figures == NULL
+    ):
         raise MemoryError("no memory for a balancer")
     for i, share in enumerate(policy_balancer.members):
         if not 1 <= share.weight <= LARGEST_WEIGHT:
@@ -50,6 +60,7 @@ cdef int compile_balancer(
             )
         balancer.uplinks[i] = ids[share.uplink]
         balancer.weights[i] = share.weight
+        balancer.tiers[i] = share.tier
         balancer.salts[i] = name_digest(key, share.uplink)
     # Without `sticky`, hash goes by the remote address.
     sticky = policy_balancer.sticky or Sticky()
@@ -60,6 +71,15 @@ cdef int compile_balancer(
         balancer.timeout = min(max(round(sticky.timeout * 1000), 1), latest())
         balancer.size = sticky.size
     balancer.before = -1
+    return 0
+
+
+cdef double option_of(object policy_balancer) except? -1:
+    # Percent of the capacity as a share of it; seconds as they are.
+    cdef str method = policy_balancer.method
+    for name, default in METHOD_OPTIONS.get(method, {}).items():
+        value = policy_balancer.options.get(name, default)
+        return value if method == "fastest" else value / 100.0
     return 0
 
 
@@ -101,6 +121,8 @@ cdef void destroy_balancer(Balancer* balancer) noexcept nogil:
     free(balancer.uplinks)
     free(balancer.weights)
     free(balancer.salts)
+    free(balancer.tiers)
+    free(balancer.figures)
     free(balancer.choices[0].uplinks)
     free(balancer.choices[1].uplinks)
     destroy(&balancer.sticky)
@@ -128,6 +150,8 @@ cdef void fill(const Balancer* balancer, Choice* choice, const uint8_t* usable) 
             choice.uplinks[choice.count].id = balancer.uplinks[i]
             choice.uplinks[choice.count].weight = balancer.weights[i]
             choice.uplinks[choice.count].salt = balancer.salts[i]
+            choice.uplinks[choice.count].tier = balancer.tiers[i]
+            choice.uplinks[choice.count].current_weight = 0
             choice.count += 1
             choice.total += balancer.weights[i]
     if balancer.method == NTH:
@@ -200,6 +224,16 @@ cdef uint8_t remembered(
     return uplink
 
 
+cdef bint is_remembered(
+    const Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now
+) noexcept nogil:
+    cdef const Slot* entry = find(&balancer.sticky, key.digest)
+    return (
+        entry.life != 0 and expires(entry) > now
+        and usable[<uint8_t>(meaning(&balancer.sticky, entry) & UPLINK_BITS)]
+    )
+
+
 cdef void remember(
     Balancer* balancer, const StickyKey* key, int family, uint8_t uplink, uint64_t now, Slot* slot
 ) noexcept nogil:
@@ -254,6 +288,7 @@ cdef void take_over(
 ) noexcept nogil:
     if same_table(balancer, before):
         take_table(balancer, before, kept, usable)
+    balancer.errors = before.errors if balancer.custom == before.custom else 0
     if before.method == NTH:
         continue_turns(balancer, turns_of(before, 0), turns_of(before, 1), kept)
 
@@ -316,13 +351,20 @@ cdef bint go_on(Choice* choice, const Choice* before, const uint8_t* kept) noexc
 
 
 cdef uint8_t choose(
-    Balancer* balancer, int family, const StickyKey* key, uint64_t* random
+    Balancer* balancer, int family, const StickyKey* key, uint64_t* random, const Loads* loads,
+    const uint64_t* flows
 ) noexcept nogil:
-    cdef Choice* choice = &balancer.choices[0 if balancer.shared else family]
+    cdef Choice* choice = turns_of(balancer, family)
     if choice.count == 0:
         return 0
     if balancer.method == NTH:
         return next_turn(choice)
     if balancer.method == WEIGHTED:
         return drawn(choice, random)
-    return rendezvous(choice, key.digest)
+    if balancer.method == HASH:
+        return rendezvous(choice, key.digest)
+    if balancer.method == LEAST_LOADED:
+        return least_loaded(choice, loads, flows, balancer.option)
+    if balancer.method == OVERFLOW:
+        return with_room(choice, loads, flows, balancer.option)
+    return fastest(choice, loads, balancer.option)

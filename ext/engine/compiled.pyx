@@ -1,5 +1,6 @@
 """A policy made ready for the engine: ids instead of names, rules as intervals, balancers in C."""
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from classifier.engine.balancers cimport (
     TO_BALANCER, TO_DIRECT, TO_DROP, TO_UPLINK, compile_balancer, create_sticky,
@@ -16,6 +17,7 @@ cdef int compile_policy(
     Compiled* compiled, object policy, dict interfaces, const HashKey* key
 ) except -1:
     compile_uplinks(compiled, policy)
+    compile_interfaces(compiled, interfaces)
     compile_balancers(compiled, policy, key)
     compile_all_rules(compiled, policy, interfaces)
     compile_rule_names(compiled, policy, key)
@@ -37,12 +39,17 @@ cdef int begin(Compiled* compiled, object policy) except -1:
 
 cdef void destroy_compiled(Compiled* compiled) noexcept nogil:
     cdef uint32_t i
+    cdef size_t number
     for i in range(compiled.balancer_count):
         destroy_balancer(&compiled.balancers[i])
     free(compiled.balancers)
     free(compiled.targets)
     free(compiled.rule_digests)
     free(compiled.rule_flows)
+    if compiled.interface_names != NULL:
+        for number in range(compiled.interface_count):
+            free(compiled.interface_names[number])
+    free(compiled.interface_names)
     destroy_matcher(&compiled.matcher)
 
 
@@ -58,7 +65,28 @@ cdef int compile_uplinks(Compiled* compiled, object policy) except -1:
         id = uplink.id
         compiled.marks[id] = policy.mark(uplink)
         compiled.has_ipv6[id] = uplink.gateway6 is not None
+        if uplink.capacity is not None:
+            compiled.capacity[0][id] = uplink.capacity.down
+            compiled.capacity[1][id] = uplink.capacity.up
     compiled.marks[0] = policy.gateway.marks.direct
+    return 0
+
+
+cdef int compile_interfaces(Compiled* compiled, dict interfaces) except -1:
+    cdef size_t number, size
+    cdef bytes name
+    compiled.interface_count = max(interfaces.values(), default=0) + 1
+    compiled.interface_names = <char**>calloc(compiled.interface_count, sizeof(char*))
+    if compiled.interface_names == NULL:
+        raise MemoryError("no memory for the policy's interfaces")
+    for text, given in interfaces.items():
+        name = text.encode()
+        number = given
+        size = len(name) + 1
+        compiled.interface_names[number] = <char*>calloc(size, 1)
+        if compiled.interface_names[number] == NULL:
+            raise MemoryError("no memory for the policy's interfaces")
+        memcpy(compiled.interface_names[number], <const char*>name, size)
     return 0
 
 

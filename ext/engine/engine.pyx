@@ -1,53 +1,34 @@
 """The engine: parse -> in-flight table -> rules -> sticky table -> method -> mark."""
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
-from classifier.engine.balancers cimport (
-    HASH, TO_BALANCER, TO_DROP, TO_UPLINK, Balancer, Target, choose, forget_uplink, remember,
-    remembered, sticky_key,
-)
+from classifier.engine.balancers cimport CUSTOM, CYTHON, Balancer, forget_uplink, name_digest
 from classifier.engine.compiled cimport begin, compile_policy, destroy_compiled, refresh_all
-from classifier.engine.hashing cimport address_pair, siphash, splitmix
-from classifier.engine.matching cimport Candidates, look_up, next_rule
+from classifier.engine.custom cimport CustomMethod, MethodInUse, Question, find_questions
+from classifier.engine.cython_method cimport CythonMethod, pick_of
+from classifier.engine.deciding cimport (
+    BATCH, decide_packet, decide_packets, digest_flow, look_up_packets,
+)
+from classifier.engine.hashing cimport splitmix
+from classifier.engine.loads cimport DOWN, UP, Loads, Measured, forget_load, take_measured
 from classifier.engine.mutex cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
 from classifier.engine.succession cimport Succession, destroy_succession, prepare, succeed
-from classifier.engine.tables cimport (
-    Slot, create, destroy, expires, find, insert, latest, prefetch, remove, value,
-)
-from classifier.engine.wire cimport parse
+from classifier.engine.tables cimport create, destroy, latest
 
 import threading
 
-from classifier.engine.counters import EngineCounters
+from classifier.engine.counters import BalancerCounters, EngineCounters
 from classifier.engine.decision import REASONS
 from classifier.engine.decision import Decision as DecisionValue
 from classifier.engine.interfaces import named, numbered
 from classifier.errors import UsageError
 
-# Indices into classifier.engine.decision.REASONS.
-cdef enum Reason:
-    PINNED = 0
-    BY_NTH = 1
-    BY_WEIGHTED = 2
-    BY_HASH = 3
-    STICKY = 5
-    IN_FLIGHT = 6
-    DIRECT = 7
-    DROP = 8
-    FALLBACK = 9
-    MALFORMED = 10
-
 cdef enum:
-    # Packets looked at together, so that their memory accesses overlap.
-    BATCH = 64
-    # Milliseconds in which more packets of a flow may be on their way to us. Until the first one
-    # has left the host, the kernel takes each for the first of a new flow.
-    FLIGHT_TIME = 5000
-    # The longest key of a flow: ports and protocol, addresses.
-    FLOW_WORDS = 5
+    # How often methods in Python are asked anew, when policy or uplinks changed while they were asked.
+    MOST_TURNS = 3
 
 
 cdef class Engine:
@@ -60,24 +41,31 @@ cdef class Engine:
 
     def __cinit__(self, policy, seed, size_t in_flight=65536):
         cdef uint64_t state = seed & 0xFFFFFFFFFFFFFFFF
-        pthread_mutex_init(&self.lock, NULL)
+        cdef int id
+        pthread_mutex_init(&self.state.lock, NULL)
         self.policy = policy
-        self.hash_key.k0 = splitmix(&state)
-        self.hash_key.k1 = splitmix(&state)
-        self.random = state
+        self.state.hash_key.k0 = splitmix(&state)
+        self.state.hash_key.k1 = splitmix(&state)
+        self.state.random = state
         self.naming = threading.Lock()
         self.replacing = threading.Lock()
-        create(&self.in_flight, in_flight, True)
+        create(&self.state.in_flight, in_flight, True)
         self.interfaces = numbered(policy, {})
         self.numbered_interfaces = self.interfaces
-        compile_policy(&self.compiled, policy, self.interfaces, &self.hash_key)
-        begin(&self.compiled, policy)
+        compile_policy(&self.state.compiled, policy, self.interfaces, &self.state.hash_key)
+        begin(&self.state.compiled, policy)
+        for id in range(256):
+            forget_load(&self.state.loads, id)
+        take_capacities(&self.state)
         self.names = names_by_id(policy)
+        self.interface_names = {number: name for name, number in self.interfaces.items()}
+        self.in_use = self.methods_in_use(&self.state.compiled, policy, ())
+        self.in_use_by_policy = {self.state.compiled.generation: self.in_use}
 
     def __dealloc__(self):
-        destroy_compiled(&self.compiled)
-        destroy(&self.in_flight)
-        pthread_mutex_destroy(&self.lock)
+        destroy_compiled(&self.state.compiled)
+        destroy(&self.state.in_flight)
+        pthread_mutex_destroy(&self.state.lock)
 
     def interface_number(self, name):
         """The number by which an item says its interface; 0 for one that the policy does not name."""
@@ -94,13 +82,14 @@ cdef class Engine:
         sticky entries, where a balancer of the same name has the same key (`by`, prefixes) and
         size, those of uplinks that left it excepted; the turns of nth, where the usable uplinks of a
         balancer and their weights are the same; counters of uplinks and, by their names, of rules;
-        numbers of interfaces. A new `timeout` counts from an entry's next use. A table of another
-        size begins empty.
+        numbers of interfaces; methods of users, where balancer, class and options are the same. A
+        new `timeout` counts from an entry's next use. A table of another size begins empty.
 
         UsageError, MemoryError: nothing has changed.
         """
         cdef Compiled next
         cdef Succession succession
+        cdef int id
         memset(&next, 0, sizeof(next))
         memset(&succession, 0, sizeof(succession))
         usable = usable or {}
@@ -112,14 +101,27 @@ cdef class Engine:
                 all_interfaces = numbered(policy, self.numbered_interfaces)
                 interfaces = {name: all_interfaces[name] for name in named(policy)}
                 names = names_by_id(policy)
-                compile_policy(&next, policy, interfaces, &self.hash_key)
-                prepare(&succession, &next, &self.compiled, policy, self.policy, usable)
+                compile_policy(&next, policy, interfaces, &self.state.hash_key)
+                in_use = self.methods_in_use(&next, policy, self.in_use)
+                prepare(&succession, &next, &self.state.compiled, policy, self.policy, usable)
                 with self.naming:
+                    # Before the policy is: nothing may be asked that is not there.
+                    self.in_use_by_policy[next.generation] = in_use
+                    tell_uplinks(&next, policy, in_use)
                     with nogil:
-                        pthread_mutex_lock(&self.lock)
-                        succeed(&succession, &next, &self.compiled, self.counts.uplinks)
-                        self.compiled, next = next, self.compiled
-                        pthread_mutex_unlock(&self.lock)
+                        pthread_mutex_lock(&self.state.lock)
+                        succeed(&succession, &next, &self.state.compiled, self.state.counts.uplinks)
+                        self.state.compiled, next = next, self.state.compiled
+                        for id in range(256):
+                            if not succession.kept[id]:
+                                forget_load(&self.state.loads, id)
+                        take_capacities(&self.state)
+                        self.state.changes += 1
+                        pthread_mutex_unlock(&self.state.lock)
+                    self.in_use_by_policy = {self.state.compiled.generation: in_use}
+                    self.in_use = in_use
+                    tell_uplinks(&self.state.compiled, policy, in_use)
+                    self.interface_names = {number: name for name, number in interfaces.items()}
                     self.policy = policy
                     self.names = names
                     self.interfaces = interfaces
@@ -137,35 +139,82 @@ cdef class Engine:
         with self.naming:
             id = self._uplink(name).id
             wanted[0] = ipv4
-            wanted[1] = ipv6 and self.compiled.has_ipv6[id]
+            wanted[1] = ipv6 and self.state.compiled.has_ipv6[id]
             with nogil:
-                pthread_mutex_lock(&self.lock)
+                pthread_mutex_lock(&self.state.lock)
                 for family in range(2):
-                    self.compiled.usable[family][id] = wanted[family]
-                    for i in range(self.compiled.balancer_count):
+                    self.state.compiled.usable[family][id] = wanted[family]
+                    for i in range(self.state.compiled.balancer_count):
                         if not wanted[family]:
-                            forget_uplink(&self.compiled.balancers[i], family, id)
-                refresh_all(&self.compiled)
-                pthread_mutex_unlock(&self.lock)
+                            forget_uplink(&self.state.compiled.balancers[i], family, id)
+                refresh_all(&self.state.compiled)
+                self.state.changes += 1
+                pthread_mutex_unlock(&self.state.lock)
+            tell_uplinks(&self.state.compiled, self.policy, self.in_use)
+
+    def set_loads(self, loads, expected=(0.0, 0.0), double fading=0.0):
+        """Says how uplinks are doing: `loads` maps names to `UplinkLoad`; others stay as they are.
+
+        Between two calls each flow that is placed adds `expected` (bytes per second, down and up) to
+        the rate of its uplink. At a call, the part `fading` (0 to 1) of what was added so stays: what
+        the new rates, which are smoothed, do not show yet. See `classifier.engine.load_meter`.
+
+        UsageError: the policy has no such uplink; nothing has changed.
+        """
+        cdef Loads* mine = &self.state.loads
+        cdef Measured measured[256]
+        cdef double expected_down = expected[DOWN], expected_up = expected[UP]
+        cdef size_t i, count = 0
+        with self.naming:
+            for name, load in loads.items():
+                measured[count].id = self._uplink(name).id
+                measured[count].rate[DOWN] = load.down
+                measured[count].rate[UP] = load.up
+                measured[count].latency = -1 if load.latency is None else load.latency
+                count += 1
+            with nogil:
+                pthread_mutex_lock(&self.state.lock)
+                for i in range(count):
+                    take_measured(mine, self.state.counts.uplinks, &measured[i], fading)
+                mine.expected[DOWN] = expected_down
+                mine.expected[UP] = expected_up
+                pthread_mutex_unlock(&self.state.lock)
+
+    @property
+    def epoch(self):
+        """Milliseconds that are added to the engine's time for methods of users, so that these are
+        told Unix time where the engine's own began elsewhere."""
+        return self.state.epoch
+
+    @epoch.setter
+    def epoch(self, int64_t milliseconds):
+        self.state.epoch = milliseconds
+
+    def methods_of_users(self):
+        """The `CustomMethod` of each balancer that has one."""
+        return [one.method for one in self.in_use if one is not None]
 
     def forget_in_flight(self, name):
         """Flows in flight on an uplink are decided anew with their next packet."""
         cdef uint8_t id
+        cdef uint64_t now
         with self.replacing, self.naming:
             id = self._uplink(name).id
+            now = self.state.compiled.generation
+            self.in_use_by_policy = {now: self.in_use, now + 1: self.in_use}
             with nogil:
-                pthread_mutex_lock(&self.lock)
+                pthread_mutex_lock(&self.state.lock)
                 # As if the id had been another uplink's before: see carry_over.
-                self.compiled.generation += 1
-                self.compiled.since[id] = self.compiled.generation
-                pthread_mutex_unlock(&self.lock)
+                self.state.compiled.generation = now + 1
+                self.state.compiled.since[id] = now + 1
+                pthread_mutex_unlock(&self.state.lock)
 
     def usable_families(self, name):
         """Whether an uplink can take IPv4 flows, and whether IPv6 flows."""
         cdef uint8_t id
         with self.naming:
             id = self._uplink(name).id
-            return bool(self.compiled.usable[0][id]), bool(self.compiled.usable[1][id])
+            return bool(self.state.compiled.usable[0][id]), bool(self.state.compiled.usable[1][id])
 
     def _uplink(self, name):
         try:
@@ -178,23 +227,40 @@ cdef class Engine:
         cdef int32_t rule
         with self.naming:
             entries = size = 0
-            for i in range(self.compiled.balancer_count):
-                entries += self.compiled.balancers[i].sticky.entries
-                entries -= self.compiled.balancers[i].sticky.forgotten
-                size += self.compiled.balancers[i].sticky.capacity
+            for i in range(self.state.compiled.balancer_count):
+                entries += self.state.compiled.balancers[i].sticky.entries
+                entries -= self.state.compiled.balancers[i].sticky.forgotten
+                size += self.state.compiled.balancers[i].sticky.capacity
             return EngineCounters(
-                packets=self.counts.packets,
-                malformed=self.counts.malformed,
-                in_flight=self.counts.in_flight,
-                uplinks={u.name: self.counts.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
+                packets=self.state.counts.packets,
+                malformed=self.state.counts.malformed,
+                in_flight=self.state.counts.in_flight,
+                uplinks={u.name: self.state.counts.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
                 rules=tuple(
-                    [self.compiled.rule_flows[rule] for rule in range(self.compiled.rule_count)]
+                    [self.state.compiled.rule_flows[rule] for rule in range(self.state.compiled.rule_count)]
                 ),
-                direct=self.counts.direct,
-                dropped=self.counts.dropped,
+                direct=self.state.counts.direct,
+                dropped=self.state.counts.dropped,
                 sticky_entries=entries,
                 sticky_size=size,
+                balancers=self._balancers(),
             )
+
+    def _balancers(self):
+        cdef Balancer* balancer
+        cdef uint32_t i
+        counted = {}
+        for i, known in enumerate(self.policy.balancers):
+            balancer = &self.state.compiled.balancers[i]
+            custom = self.in_use[i].method if self.in_use[i] is not None else None
+            counted[known.name] = BalancerCounters(
+                method=known.method,
+                entries=balancer.sticky.entries - balancer.sticky.forgotten,
+                evictions=balancer.sticky.evictions,
+                errors=balancer.errors + (custom.errors if custom is not None else 0),
+                last_error=custom.last_error if custom is not None else None,
+            )
+        return counted
 
     def classify(self, packet, uint64_t now, in_interface=None, user=None):
         """Decides one packet at `now` milliseconds; see `Classifier.classify`."""
@@ -261,237 +327,131 @@ cdef class Engine:
         )
 
     cdef void decide(self, Item* items, size_t count, uint64_t now) noexcept nogil:
-        # Three passes over a batch: each has asked for the memory that the next one reads.
         cdef Lookup lookups[BATCH]
-        cdef size_t part, i
-        pthread_mutex_lock(&self.lock)
-        self.now = max(self.now, min(now, latest()))
-        self.counts.packets += count
+        cdef size_t part
+        pthread_mutex_lock(&self.state.lock)
+        self.state.now = max(self.state.now, min(now, latest()))
+        self.state.counts.packets += count
         while count:
             part = min(count, <size_t>BATCH)
-            for i in range(part):
-                lookups[i].fault = parse(items[i].data, items[i].size, &lookups[i].packet)
-                if not lookups[i].fault:
-                    self.digest_flow(&lookups[i])
-            for i in range(part):
-                if lookups[i].fault:
-                    continue
-                if find(&self.in_flight, lookups[i].flow_digest).life == 0:
-                    self.find_rule(&lookups[i], items[i].interface, items[i].uid)
-            for i in range(part):
-                self.decide_packet(
-                    &lookups[i], items[i].interface, items[i].uid, &items[i].decision
-                )
+            look_up_packets(&self.state, items, lookups, part)
+            if self.state.compiled.asks_python:
+                self.ask_methods(lookups, part)
+            decide_packets(&self.state, items, lookups, part)
             items += part
             count -= part
-        pthread_mutex_unlock(&self.lock)
+        pthread_mutex_unlock(&self.state.lock)
 
     cdef void decide_parsed(
         self, const Packet* packet, uint16_t interface, int64_t uid, uint64_t now, Decision* decision
     ) noexcept nogil:
         cdef Lookup lookup
         lookup.packet = packet[0]
+        lookup.interface = interface
+        lookup.uid = uid
         lookup.fault = 0
-        pthread_mutex_lock(&self.lock)
-        self.now = max(self.now, min(now, latest()))
-        self.counts.packets += 1
-        self.digest_flow(&lookup)
-        self.decide_packet(&lookup, interface, uid, decision)
-        pthread_mutex_unlock(&self.lock)
+        pthread_mutex_lock(&self.state.lock)
+        self.state.now = max(self.state.now, min(now, latest()))
+        self.state.counts.packets += 1
+        digest_flow(&self.state, &lookup)
+        if self.state.compiled.asks_python:
+            self.ask_methods(&lookup, 1)
+        decide_packet(&self.state, &lookup, decision)
+        pthread_mutex_unlock(&self.state.lock)
 
-    cdef void digest_flow(self, Lookup* lookup) noexcept nogil:
-        cdef Packet* packet = &lookup.packet
-        cdef uint64_t key[FLOW_WORDS]
-        lookup.has_rule = False
-        key[0] = (
-            (<uint64_t>packet.sport << 32) | (<uint64_t>packet.dport << 16) | packet.protocol
-        )
-        if packet.family == 4:
-            key[1] = address_pair(packet.dst, packet.src)
-            lookup.flow_digest = siphash(&self.hash_key, key, 2)
-        else:
-            key[1] = packet.dst[0]
-            key[2] = packet.dst[1]
-            key[3] = packet.src[0]
-            key[4] = packet.src[1]
-            lookup.flow_digest = siphash(&self.hash_key, key, FLOW_WORDS)
-        prefetch(&self.in_flight, lookup.flow_digest)
+    cdef void ask_methods(self, Lookup* lookups, size_t count) noexcept nogil:
+        cdef Question questions[BATCH]
+        cdef uint64_t changes, generation
+        cdef size_t i, found
+        cdef int turn
+        for turn in range(MOST_TURNS):
+            found = find_questions(&self.state, lookups, count, questions)
+            if found == 0:
+                return
+            changes = self.state.changes
+            generation = self.state.compiled.generation
+            pthread_mutex_unlock(&self.state.lock)
+            self.ask(questions, found, generation)
+            pthread_mutex_lock(&self.state.lock)
+            if self.state.changes == changes:
+                return
+            # Another policy, or an uplink went down meanwhile: rules are looked up again, and where
+            # the answer is of no use any more, the method is asked again.
+            for i in range(count):
+                lookups[i].has_rule = False
+                if generation != self.state.compiled.generation or (
+                    not self.state.compiled.usable[lookups[i].packet.family == 6][lookups[i].answer]
+                ):
+                    lookups[i].asked = False
 
-    cdef void find_rule(self, Lookup* lookup, uint16_t interface, int64_t uid) noexcept nogil:
-        # The rule that takes the flow. One that names an uplink which is down does not, unless it
-        # is strict.
-        cdef const uint8_t* usable = self.compiled.usable[lookup.packet.family == 6]
-        cdef Candidates found
-        cdef Target* target = NULL
+    cdef void ask(self, Question* questions, size_t count, uint64_t generation) noexcept nogil:
+        with gil:
+            try:
+                # None: the policy has been replaced before the interpreter was free.
+                in_use = self.in_use_by_policy.get(generation)
+                if in_use is not None:
+                    self.answer(questions, count, in_use)
+            except BaseException:
+                # Only where memory or time is at its end. Flows without an answer go by the weights.
+                pass
+
+    cdef object answer(self, Question* questions, size_t count, tuple in_use):
+        cdef MethodInUse asked
+        cdef Question same[BATCH]
+        cdef size_t i, found
+        cdef uint16_t number
+        for number in sorted({questions[i].balancer for i in range(count)}):
+            found = 0
+            for i in range(count):
+                if questions[i].balancer == number:
+                    same[found] = questions[i]
+                    same[found].lookup.asked = True
+                    same[found].lookup.asked_for = number
+                    same[found].lookup.answer = 0
+                    found += 1
+            asked = in_use[number]
+            asked.answer(&self.state, same, found, self.interface_names, self.clock)
+
+    cdef tuple methods_in_use(self, Compiled* compiled, object policy, tuple before):
+        """Makes the methods of users for a policy; those of `before` go on where they can."""
+        cdef CythonMethod in_c
+        cdef CustomMethod method
         cdef Balancer* balancer
-        look_up(&self.compiled.matcher, &lookup.packet, interface, uid, &found)
-        lookup.has_rule = True
-        lookup.rule = next_rule(&found)
-        while lookup.rule >= 0:
-            target = &self.compiled.targets[lookup.rule]
-            if target.kind != TO_UPLINK or usable[target.index] or target.strict:
-                break
-            lookup.rule = next_rule(&found)
-        if lookup.rule >= 0 and target.kind == TO_BALANCER:
-            balancer = &self.compiled.balancers[target.index]
-            if balancer.remembers or balancer.method == HASH:
-                lookup.sticky = sticky_key(balancer, &self.hash_key, &lookup.packet)
-            if balancer.remembers:
-                prefetch(&balancer.sticky, lookup.sticky.digest)
-
-    cdef void decide_packet(
-        self, Lookup* lookup, uint16_t interface, int64_t uid, Decision* decision
-    ) noexcept nogil:
-        cdef Slot* slot
-        if lookup.fault:
-            self.counts.malformed += 1
-            decision.mark = 0
-            decision.rule = -1
-            decision.uplink = 0
-            decision.reason = MALFORMED
-            decision.action = UNTOUCHED
-            return
-        if self.find_in_flight(lookup, decision, &slot):
-            self.counts.in_flight += 1
-            return
-        if not lookup.has_rule:
-            self.find_rule(lookup, interface, uid)
-        decision.rule = lookup.rule
-        if lookup.rule >= 0:
-            self.compiled.rule_flows[lookup.rule] += 1
-        self.use_target(lookup, decision)
-        slot = insert(
-            &self.in_flight, slot, lookup.flow_digest, self.now + FLIGHT_TIME, 0, 0, self.now
-        )
-        # The rule's number is good for this policy only, its name's digest for the next ones.
-        value(slot)[0] = (
-            (self.compiled.generation << 48) | (<uint64_t><uint32_t>decision.rule << 16)
-            | (<uint64_t>decision.uplink << 8) | decision.action
-        )
-        value(slot)[1] = (
-            self.compiled.rule_digests[decision.rule] if decision.rule >= 0 else 0
-        )
-
-    cdef bint find_in_flight(self, Lookup* lookup, Decision* decision, Slot** slot) noexcept nogil:
-        # The decision of a flow that is in flight, unless its uplink has gone down since. If it is
-        # not, `slot` is where in the table it belongs.
-        cdef Slot* entry = find(&self.in_flight, lookup.flow_digest)
-        cdef uint64_t decided
-        cdef bint gone = False
-        slot[0] = entry
-        if entry.life == 0:
-            return False
-        if (value(entry)[0] >> 48) != (self.compiled.generation & 0xFFFF):
-            gone = not self.carry_over(entry)
-        decided = value(entry)[0]
-        decision.rule = <int32_t>(decided >> 16)
-        decision.uplink = <uint8_t>(decided >> 8)
-        decision.action = <uint8_t>decided
-        decision.reason = IN_FLIGHT
-        if gone or expires(entry) <= self.now or (
-            decision.uplink and not self.compiled.usable[lookup.packet.family == 6][decision.uplink]
-        ):
-            remove(&self.in_flight, entry)
-            slot[0] = find(&self.in_flight, lookup.flow_digest)
-            return False
-        decision.mark = 0
-        if decision.action == ACCEPT:
-            decision.mark = self.compiled.marks[decision.uplink]
-        return True
-
-    cdef bint carry_over(self, Slot* entry) noexcept nogil:
-        # Takes a flow in flight to this policy from the one that decided it, which is fewer than
-        # 65536 policies ago. False: its uplink is gone, and its id may be another's by now, or its
-        # flows were forgotten.
-        cdef uint64_t* decided = value(entry)
-        cdef uint8_t uplink = <uint8_t>(decided[0] >> 8)
-        cdef uint64_t ago = (self.compiled.generation - (decided[0] >> 48)) & 0xFFFF
-        cdef int32_t rule = -1, i
-        if uplink and self.compiled.since[uplink] + ago > self.compiled.generation:
-            return False
-        if decided[1]:
-            for i in range(self.compiled.rule_count):
-                if self.compiled.rule_digests[i] == decided[1]:
-                    rule = i
-                    break
-        decided[0] = (
-            (self.compiled.generation << 48) | (<uint64_t><uint32_t>rule << 16)
-            | (decided[0] & 0xFFFF)
-        )
-        return True
-
-    cdef void use_target(self, Lookup* lookup, Decision* decision) noexcept nogil:
-        # From the rule's target along the fallbacks to a decision. The configuration has no cycle
-        # of fallbacks; counting them makes sure that the engine comes to an end.
-        cdef const uint8_t* usable = self.compiled.usable[lookup.packet.family == 6]
-        cdef Target* target
-        cdef uint8_t uplink, reason = FALLBACK
-        cdef uint32_t step
-        if lookup.rule < 0:
-            self.use_direct(DIRECT, decision)
-            return
-        target = &self.compiled.targets[lookup.rule]
-        for step in range(self.compiled.balancer_count + 1):
-            if target.kind == TO_BALANCER:
-                if step:
-                    lookup.has_rule = False
-                uplink = self.pick_uplink(&self.compiled.balancers[target.index], lookup, &reason)
-                if uplink:
-                    self.use_uplink(uplink, FALLBACK if step else reason, decision)
-                    return
-                target = &self.compiled.balancers[target.index].fallback
+        cdef uint32_t i
+        in_use = []
+        for i, wanted in enumerate(policy.balancers):
+            balancer = &compiled.balancers[i]
+            if balancer.method != CUSTOM:
+                in_use.append(None)
                 continue
-            if target.kind == TO_UPLINK and usable[target.index]:
-                self.use_uplink(<uint8_t>target.index, FALLBACK if step else PINNED, decision)
-            elif target.kind == TO_DROP or (target.kind == TO_UPLINK and target.strict):
-                self.use_drop(decision)
+            kept = [one.method for one in before if one is not None and one.method.is_for(wanted)]
+            seed = name_digest(&self.state.hash_key, wanted.name)
+            method = kept[0] if kept else CustomMethod(wanted, seed)
+            in_use.append(MethodInUse(method))
+            if isinstance(method.made, CythonMethod):
+                in_c = method.made
+                balancer.method = CYTHON
+                balancer.custom = <void*>in_c
+                balancer.pick = pick_of(in_c)
             else:
-                self.use_direct(FALLBACK if step else DIRECT, decision)
-            return
-        self.use_direct(FALLBACK, decision)
+                compiled.asks_python = True
+        tell_uplinks(compiled, policy, in_use)
+        return tuple(in_use)
 
-    cdef uint8_t pick_uplink(
-        self, Balancer* balancer, Lookup* lookup, uint8_t* reason
-    ) noexcept nogil:
-        # An uplink by sticky entry or by method, 0 if none can take the flow. The sticky key that
-        # `find_rule` made is that of the rule's own balancer.
-        cdef int family = lookup.packet.family == 6
-        cdef const uint8_t* usable = self.compiled.usable[family]
-        cdef Slot* slot = NULL
-        cdef uint8_t uplink
-        if not lookup.has_rule and (balancer.remembers or balancer.method == HASH):
-            lookup.sticky = sticky_key(balancer, &self.hash_key, &lookup.packet)
-        if balancer.remembers:
-            uplink = remembered(balancer, &lookup.sticky, usable, self.now, &slot)
-            if uplink:
-                reason[0] = STICKY
-                return uplink
-        uplink = choose(balancer, family, &lookup.sticky, &self.random)
-        if uplink and balancer.remembers:
-            remember(balancer, &lookup.sticky, family, uplink, self.now, slot)
-        reason[0] = BY_NTH + balancer.method
-        return uplink
 
-    cdef void use_uplink(self, uint8_t uplink, uint8_t reason, Decision* decision) noexcept nogil:
-        self.counts.uplinks[uplink] += 1
-        decision.uplink = uplink
-        decision.reason = reason
-        decision.action = ACCEPT
-        decision.mark = self.compiled.marks[uplink]
+cdef object tell_uplinks(const Compiled* compiled, object policy, object in_use):
+    """Tells methods of users which uplinks can take flows."""
+    for balancer, one in zip(policy.balancers, in_use, strict=True):
+        for family in range(2):
+            if one is not None:
+                one.set_uplinks(family, [
+                    (share, policy.uplink(share.uplink).id) for share in balancer.members
+                    if compiled.usable[family][<uint8_t>policy.uplink(share.uplink).id]
+                ])
 
-    cdef void use_direct(self, uint8_t reason, Decision* decision) noexcept nogil:
-        self.counts.direct += 1
-        decision.uplink = 0
-        decision.reason = reason
-        decision.action = ACCEPT
-        decision.mark = self.compiled.marks[0]
 
-    cdef void use_drop(self, Decision* decision) noexcept nogil:
-        self.counts.dropped += 1
-        decision.uplink = 0
-        decision.reason = DROP
-        decision.action = DROP_PACKET
-        decision.mark = 0
+cdef void take_capacities(State* state) noexcept nogil:
+    memcpy(state.loads.capacity, state.compiled.capacity, sizeof(state.compiled.capacity))
 
 
 def names_by_id(policy):

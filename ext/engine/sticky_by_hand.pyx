@@ -65,14 +65,14 @@ cdef object look_up(Engine engine, object address, uint64_t now, object local, b
     entries = []
     with engine.naming:
         for i, balancer in enumerate(engine.policy.balancers):
-            if not engine.compiled.balancers[i].remembers or (
+            if not engine.state.compiled.balancers[i].remembers or (
                 local is None and balancer.sticky.by == "local+remote"
             ):
                 continue
             with nogil:
-                pthread_mutex_lock(&engine.lock)
-                seen = see(engine, &engine.compiled.balancers[i], &packet, now, forgetting)
-                pthread_mutex_unlock(&engine.lock)
+                pthread_mutex_lock(&engine.state.lock)
+                seen = see(engine, &engine.state.compiled.balancers[i], &packet, now, forgetting)
+                pthread_mutex_unlock(&engine.state.lock)
             if seen.uplink:
                 uplink = engine.names[seen.uplink]
                 entries.append(
@@ -92,10 +92,10 @@ cdef int write_address(uint64_t* words, object address) except -1:
 cdef Seen see(
     Engine engine, Balancer* balancer, const Packet* packet, uint64_t now, bint forgetting
 ) noexcept nogil:
-    cdef StickyKey key = sticky_key(balancer, &engine.hash_key, packet)
+    cdef StickyKey key = sticky_key(balancer, &engine.state.hash_key, packet)
     cdef Slot* slot = find(&balancer.sticky, key.digest)
     cdef Seen seen
-    now = max(now, engine.now)
+    now = max(now, engine.state.now)
     memset(&seen, 0, sizeof(seen))
     if slot.life and expires(slot) > now:
         seen.uplink = <uint8_t>(meaning(&balancer.sticky, slot) & UPLINK_BITS)
@@ -111,12 +111,12 @@ cdef uint64_t forget(Engine engine, uint8_t id):
     cdef int family
     cdef Balancer* balancer
     with nogil:
-        pthread_mutex_lock(&engine.lock)
-        for i in range(engine.compiled.balancer_count):
-            balancer = &engine.compiled.balancers[i]
+        pthread_mutex_lock(&engine.state.lock)
+        for i in range(engine.state.compiled.balancer_count):
+            balancer = &engine.state.compiled.balancers[i]
             for family in range(2):
                 if balancer.tags[family][id]:
                     forgotten += balancer.sticky.tags[balancer.tags[family][id]].entries
                 forget_uplink(balancer, family, id)
-        pthread_mutex_unlock(&engine.lock)
+        pthread_mutex_unlock(&engine.state.lock)
     return forgotten

@@ -50,8 +50,8 @@ def export_sticky(Engine engine not None, uint64_t now):
     with engine.replacing:
         now = later(engine, now)
         balancers, records = [], []
-        for i in range(engine.compiled.balancer_count):
-            balancer = &engine.compiled.balancers[i]
+        for i in range(engine.state.compiled.balancer_count):
+            balancer = &engine.state.compiled.balancers[i]
             policy_balancer = engine.policy.balancers[i]
             taken = entries_of(engine, &balancer.sticky, now) if balancer.remembers else b""
             records.append(taken)
@@ -91,8 +91,8 @@ def import_sticky(Engine engine not None, bytes data not None, uint64_t now, uin
         for uplink in engine.policy.uplinks:
             kept[<uint8_t>uplink.id] = saved.uplinks.get(uplink.name) == uplink.id
         by_name = {known.name: (known, found) for known, found in zip(saved.balancers, records)}
-        for i in range(engine.compiled.balancer_count):
-            balancer = &engine.compiled.balancers[i]
+        for i in range(engine.state.compiled.balancer_count):
+            balancer = &engine.state.compiled.balancers[i]
             policy_balancer = engine.policy.balancers[i]
             if policy_balancer.name not in by_name:
                 continue
@@ -106,10 +106,10 @@ def import_sticky(Engine engine not None, bytes data not None, uint64_t now, uin
 cdef uint64_t later(Engine engine, uint64_t now):
     # Time never goes back.
     with nogil:
-        pthread_mutex_lock(&engine.lock)
-        engine.now = max(engine.now, min(now, latest()))
-        now = engine.now
-        pthread_mutex_unlock(&engine.lock)
+        pthread_mutex_lock(&engine.state.lock)
+        engine.state.now = max(engine.state.now, min(now, latest()))
+        now = engine.state.now
+        pthread_mutex_unlock(&engine.state.lock)
     return now
 
 
@@ -117,7 +117,7 @@ cdef str fingerprint(Engine engine):
     # Says no more of the key than any digest does. Differs between byte orders.
     cdef uint64_t words[1]
     memcpy(words, <const char*>b"nfqcseed", sizeof(words))
-    return f"{siphash(&engine.hash_key, words, 1):016x}"
+    return f"{siphash(&engine.state.hash_key, words, 1):016x}"
 
 
 cdef bytes entries_of(Engine engine, Table* table, uint64_t now):
@@ -130,15 +130,15 @@ cdef bytes entries_of(Engine engine, Table* table, uint64_t now):
     walk.position = 0
     walk.left = table.slot_count
     with nogil:
-        pthread_mutex_lock(&engine.lock)
+        pthread_mutex_lock(&engine.state.lock)
         while slot_at(table, walk.position).life:
             walk.position = after(table, walk.position)
-        pthread_mutex_unlock(&engine.lock)
+        pthread_mutex_unlock(&engine.state.lock)
     while walk.left:
         with nogil:
-            pthread_mutex_lock(&engine.lock)
+            pthread_mutex_lock(&engine.state.lock)
             count = copy_piece(table, &walk, now, buffer)
-            pthread_mutex_unlock(&engine.lock)
+            pthread_mutex_unlock(&engine.state.lock)
         pieces.append((<char*>buffer)[: count * sizeof(Record)])
     return b"".join(pieces)
 
@@ -178,11 +178,11 @@ cdef tuple saved_turns(Engine engine, Balancer* balancer):
         return ()
     for family in range(1 if shared else 2):
         with nogil:
-            pthread_mutex_lock(&engine.lock)
+            pthread_mutex_lock(&engine.state.lock)
             choice = turns_of(balancer, family)
             count = choice.count
             memcpy(uplinks, choice.uplinks, count * sizeof(WeightedUplink))
-            pthread_mutex_unlock(&engine.lock)
+            pthread_mutex_unlock(&engine.state.lock)
         turns.append(
             tuple([
                 Turn(engine.names[uplinks[i].id], uplinks[i].weight, uplinks[i].current_weight)
@@ -222,11 +222,11 @@ cdef object put_entries(
         memcpy(buffer, &view[at], count * sizeof(Record))
         at += count * sizeof(Record)
         with nogil:
-            pthread_mutex_lock(&engine.lock)
+            pthread_mutex_lock(&engine.state.lock)
             put += put_piece(
-                balancer, buffer, count, kept, engine.compiled.usable, now, elapsed
+                balancer, buffer, count, kept, engine.state.compiled.usable, now, elapsed
             )
-            pthread_mutex_unlock(&engine.lock)
+            pthread_mutex_unlock(&engine.state.lock)
     return put
 
 
@@ -280,7 +280,7 @@ cdef int put_turns(
             uplinks[family][i].weight = turn.weight
             uplinks[family][i].current_weight = turn.behind
     with nogil:
-        pthread_mutex_lock(&engine.lock)
+        pthread_mutex_lock(&engine.state.lock)
         continue_turns(balancer, &choices[0], &choices[1], kept)
-        pthread_mutex_unlock(&engine.lock)
+        pthread_mutex_unlock(&engine.state.lock)
     return 0

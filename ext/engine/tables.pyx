@@ -150,6 +150,7 @@ cdef inline size_t make_room(
         return slot
     if table.entries >= table.capacity:
         entry = evicted(table, now) if table.holders.holders != NULL else next_entry(table)
+        table.evictions += expires(entry) > now
         slot = nearer(table, home, slot, empty(table, entry))
     table.hand = next_window(table)
     prefetch_line(slot_at(table, table.hand))

@@ -3,9 +3,9 @@
 import socket
 import struct
 
-from classifier.engine.decision import REASONS
+from classifier.replay.reasons import REASONS
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
@@ -74,7 +74,8 @@ cdef class FlowLog:
     ) noexcept nogil:
         cdef Record* record
         self.sums[decision.placement].flows += 1
-        if decision.rule >= 0:
+        # The engine may have another policy by now than the one that the log was made for.
+        if 0 <= decision.rule < <int64_t>self.rule_count:
             self.rule_flows[decision.rule] += 1
         if not self.keeps_records or decision.placement == PLACED_INBOUND:
             return 0
@@ -83,7 +84,7 @@ cdef class FlowLog:
         memcpy(record.src, packet.src, sizeof(record.src))
         memcpy(record.dst, packet.dst, sizeof(record.dst))
         record.time = time
-        record.rule = decision.rule
+        record.rule = decision.rule if decision.rule < <int64_t>self.rule_count else -1
         record.sport = packet.sport
         record.dport = packet.dport
         record.protocol = packet.protocol

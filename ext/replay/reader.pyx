@@ -1,4 +1,4 @@
-"""Capture files, read as a stream: pcap and pcapng, from a file or a pipe.
+"""Capture files, read as a stream: pcap and pcapng, from a file or a pipe, packed or not.
 
 What is handed out points into the stream's buffer. Nothing in a file is believed before it has been
 checked against the bytes that are there; a file that cannot be read further ends in a
@@ -8,21 +8,24 @@ checked against the bytes that are there; a file that cannot be read further end
 import os
 
 from classifier.errors import CaptureError
+from classifier.replay.archives import Archive, kind_of
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.stdio cimport snprintf
 
 from classifier.replay.pcap cimport begin_pcap, is_pcap, next_record
 from classifier.replay.pcapng cimport free_pcapng, is_pcapng, next_block
 from classifier.replay.stream cimport (
-    READ_END, READ_NOTHING, READ_ONE, fail, free_stream, head_of, need, offset_of, open_stream,
+    READ_END, READ_FAILED, READ_INTERRUPTED, READ_NOTHING, READ_ONE, fail, free_stream, head_of,
+    need, offset_of, open_stream, unpack,
 )
 
 
 cdef class CaptureReader:
     """The packets of one capture, in file order.
 
-    `path` names a pcap or pcapng file; "-" is standard input. Raises `CaptureError` when it cannot
+    `path` names a pcap or pcapng file, which may be packed; "-" is standard input. Raises `CaptureError` when it cannot
     be opened.
     """
 
@@ -64,18 +67,39 @@ cdef class CaptureReader:
 
     @property
     def offset(self):
-        """How many bytes of the file were used so far."""
-        return offset_of(&self.stream)
+        """How many bytes of the file were used so far; of a packed one, read so far."""
+        return offset_of(&self.stream) if self.archive is None else self.archive.position
+
+    def first_time(self):
+        """When the first packet was captured, in nanoseconds since 1970; None: there is none.
+
+        For a reader that is not read otherwise. CaptureError when it cannot be read so far.
+        """
+        cdef Frame frame
+        cdef int got = self.read(&frame, 1)
+        while got == READ_INTERRUPTED:
+            got = self.read(&frame, 1)
+        if got == READ_FAILED:
+            raise self.failure()
+        return frame.time if got > 0 else None
 
     def failure(self):
         """Why reading ended, as an error to raise."""
+        place = f"{self.path}: packet {self.packets_read + 1}"
+        if self.archive is not None:
+            if isinstance(self.archive.error, CaptureError):
+                return CaptureError(f"{place}, {self.archive.error}")
+            if isinstance(self.archive.error, OSError):
+                return CaptureError(f"{self.path}: {self.archive.error.strerror}")
+            if self.archive.error is not None:
+                return self.archive.error
         failed = self.stream.os_error
         reason = os.strerror(failed) if failed else self.stream.reason.decode()
         if failed and self.stream.failed_at == 0:  # a folder, say: no byte of it is wrong
             return CaptureError(f"{self.path}: {reason}")
-        return CaptureError(
-            f"{self.path}: packet {self.packets_read + 1}, byte {self.stream.failed_at}: {reason}"
-        )
+        if self.archive is not None:
+            reason += " (counted in what the archive unpacks to)"
+        return CaptureError(f"{place}, byte {self.stream.failed_at}: {reason}")
 
     cdef int read(self, Frame* frames, int count) noexcept nogil:
         cdef int filled = 0, status
@@ -104,6 +128,10 @@ cdef class CaptureReader:
         cdef Stream* stream = &self.stream
         cdef const uint8_t* head
         cdef int status = need(stream, 4)
+        if status == READ_ONE and stream.archive is NULL:
+            if not self._unpack():
+                return READ_FAILED
+            status = need(stream, 4)
         if status == READ_END:
             return fail(stream, 0, "the file is empty" if stream.end == 0 else "not a capture file")
         if status != READ_ONE:
@@ -113,10 +141,6 @@ cdef class CaptureReader:
             self.format = PCAPNG
             return READ_ONE
         if not is_pcap(head):
-            if head[0] == 0x1F and head[1] == 0x8B:
-                return fail(
-                    stream, 0, "not a capture file (gzip: zcat F | nfq-classifier replay G -)"
-                )
             snprintf(
                 stream.reason, sizeof(stream.reason),
                 "not a capture file: it begins with %02x %02x %02x %02x, which is neither pcap nor "
@@ -127,3 +151,20 @@ cdef class CaptureReader:
         if status == READ_ONE:
             self.format = PCAP
         return status
+
+    cdef bint _unpack(self) noexcept nogil:
+        cdef Stream* stream = &self.stream
+        cdef size_t size = stream.end - stream.begin
+        with gil:
+            try:
+                kind = kind_of(PyBytes_FromStringAndSize(<const char*>head_of(stream), 4))
+                if kind is None:
+                    return True
+                head = PyBytes_FromStringAndSize(<const char*>head_of(stream), size)
+                self.archive = Archive(kind, head, stream.descriptor)
+            except CaptureError as error:
+                reason = str(error).encode()
+                fail(stream, 0, reason)
+                return False
+            unpack(stream, <void*>self.archive)
+        return True

@@ -38,13 +38,18 @@ cdef int fill(Stream* stream, size_t count) noexcept nogil:
             stream.end -= stream.begin
             stream.begin = 0
         room = CAPACITY - stream.end
-        got = read_descriptor(
-            stream.descriptor, stream.buffer + stream.end, CHUNK if room > CHUNK else room
-        )
+        if room > CHUNK:
+            room = CHUNK
+        if stream.archive is NULL:
+            got = read_descriptor(stream.descriptor, stream.buffer + stream.end, room)
+        else:
+            got = read_archive(stream.archive, stream.buffer + stream.end, room)
         if got > 0:
             stream.end += <size_t>got
         elif got == 0:
             stream.at_end = True
+        elif stream.archive is not NULL:
+            return READ_FAILED
         elif errno == EINTR:
             return READ_INTERRUPTED
         else:
@@ -52,6 +57,21 @@ cdef int fill(Stream* stream, size_t count) noexcept nogil:
             stream.failed_at = stream.base + stream.end
             return READ_FAILED
     return READ_ONE
+
+
+cdef void unpack(Stream* stream, void* archive) noexcept nogil:
+    stream.archive = archive
+    stream.begin = stream.end = 0
+    stream.at_end = False
+
+
+# -1: it cannot be read further, and `error` of the archive says why.
+cdef ssize_t read_archive(void* archive, uint8_t* to, size_t room) noexcept with gil:
+    try:
+        return (<object>archive).readinto(<uint8_t[:room]>to)
+    except BaseException as error:
+        (<object>archive).error = error
+        return -1
 
 
 cdef int fail(Stream* stream, uint64_t offset, const char* reason) noexcept nogil:

@@ -9,13 +9,14 @@ that of the capture.
 import os
 import struct
 
-from classifier.engine.decision import REASONS
+from classifier.replay.reasons import REASONS, RELATED
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from classifier.engine.engine cimport DROP_PACKET, Decision, Engine
+from classifier.engine.protocols cimport TCP
 from classifier.engine.wire cimport WHOLE, Packet, parse
 from classifier.replay.flow_log cimport (
     PLACED_DIRECT, PLACED_DROPPED, PLACED_INBOUND, DecidedFlow, FlowLog,
@@ -35,14 +36,21 @@ from classifier.replay.flows cimport (
     resize,
 )
 from classifier.replay.fragments cimport HELD, REFUSED, Datagram, FragmentTable, Outcome
+from classifier.replay.helpers cimport (
+    FTP_PORT, begin_control, end_control, free_helpers, read_control, reserve_controls,
+    take_expected,
+)
 from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport left_alone, set_network, within
-from classifier.replay.observer cimport Event, Observer
+from classifier.replay.observer cimport NO_PARENT, Event, Observer
 from classifier.replay.reader cimport CaptureReader
 from classifier.replay.states cimport (
+    FLUSHED,
+    HELPED,
     IGNORED,
     INVALID,
     KILLED,
+    SEEN_REPLY,
     TRACKED,
     Flow,
     FlowExtra,
@@ -72,6 +80,11 @@ cdef enum:
     BATCHES_PER_TURN = 512
     # Index into classifier.engine.decision.REASONS of what is left alone before the queue.
     REASON_DIRECT = 7
+    SYN = 0x02
+    ACK = 0x10
+
+cdef uint64_t NEVER = 0xFFFFFFFFFFFFFFFF
+cdef uint8_t REASON_RELATED = REASONS.index(RELATED)
 
 assert REASONS[REASON_DIRECT] == "direct"
 
@@ -81,7 +94,8 @@ cdef class Tracker:
 
     `lan` are networks (of `ipaddress`) that are inside; with none, every flow is taken for an
     outbound one. `in_interface` is where the flows are said to come in. With `keep` the log has
-    each flow. `observer` watches what the sums do not tell.
+    each flow. Helpers are those of the engine's policy; of these, only FTP's is known. `observer`
+    watches what the sums do not tell.
     """
 
     def __cinit__(
@@ -97,6 +111,9 @@ cdef class Tracker:
         self.log = FlowLog(len(engine.policy.rules), keep)
         for i, word in enumerate(struct.unpack("4Q", os.urandom(32))):
             self.table.secret[i] = word
+        self.script_at = NEVER
+        self.reads_ftp = "ftp" in engine.policy.gateway.helpers
+        self.helpers.secret = self.table.secret[0]
         self.lan = <Network*>calloc(len(lan) + 1, sizeof(Network))
         if self.lan is NULL or not resize(&self.table, FIRST_ROOM):
             raise MemoryError
@@ -106,7 +123,13 @@ cdef class Tracker:
 
     def __dealloc__(self):
         release(&self.table)
+        free_helpers(&self.helpers)
         free(self.lan)
+
+    def follow(self, script):
+        """Run `script`, an `UplinkScript`, as the capture's time goes on. Before the first packet."""
+        self.script = script
+        self.script_at = NEVER if script.next_at is None else script.next_at
 
     def read(self, CaptureReader reader not None):
         """Take some ten thousand packets; False when the capture has no more. CaptureError when it
@@ -118,8 +141,10 @@ cdef class Tracker:
                     with gil:
                         raise MemoryError
                 outcome = self._batch(reader)
-                if outcome <= 0:
+                if outcome <= 0 or self.error is not None:
                     break
+        if self.error is not None:
+            raise self.error
         if outcome == READ_FAILED:
             raise reader.failure()
         return outcome != READ_END
@@ -192,16 +217,22 @@ cdef class Tracker:
                     return False
         if self.observer is not None and not self.observer.reserve(self.table.room, BATCH):
             return False
+        if self.reads_ftp and not reserve_controls(&self.helpers, BATCH):
+            return False
         return self.log.reserve(BATCH)
 
     cdef void _sweep(self) noexcept nogil:
         cdef uint32_t at
         for at in range(self.table.mask + 1):
             # Taking one out may move the next one here.
-            while self.table.slots[at].number and (
-                self.table.flows[self.table.slots[at].number - 1].expires <= self.now
-            ):
+            while self.table.slots[at].number and self._expired(self.table.slots[at].number - 1):
                 self._end(self.table.slots[at].number - 1)
+
+    cdef bint _expired(self, uint32_t number) noexcept nogil:
+        cdef uint64_t expires = self.table.flows[number].expires
+        if expires == FLUSHED:
+            expires = self.table.extras[number].own.forgotten_at
+        return expires <= self.now
 
     # Parse a packet and see what is to be done with it.
     cdef uint8_t _classify(self, const Frame* frame, Packet* packet, Tuple* tuple) noexcept nogil:
@@ -230,10 +261,14 @@ cdef class Tracker:
         if not self.started:
             self.started = True
             self.first_time = time
+            if self.script_at == 0:
+                self._run_script()
         if time > self.first_time:
             now = (<uint64_t>time - <uint64_t>self.first_time) // 1000000
             if now > self.now:
                 self.now = now
+                if now >= self.script_at:
+                    self._run_script()
 
     cdef void _fragment(self, const Packet* packet, const Frame* frame) noexcept nogil:
         cdef Datagram* whole
@@ -293,6 +328,12 @@ cdef class Tracker:
             return
         flow = &self.table.flows[number]
         if flow.expires <= self.now:
+            if direction == REPLY and not self._expired(number) and not (
+                arrival.packet.protocol == TCP and arrival.packet.tcp_flags & (SYN | ACK) == SYN
+            ):
+                # An answer to a connection that was ended reaches nobody.
+                self.untracked += arrival.packets
+                return
             self._end(number)
             self._start(arrival)
             return
@@ -310,11 +351,23 @@ cdef class Tracker:
             flow.bytes += arrival.bytes
             if self.observer is not None:
                 self._show_carried(number, direction == REPLY, arrival.bytes)
+            if flow.flags & HELPED:
+                self._read(number, arrival, &moving)
             if result == KILLED:
                 self._end(number)
             return
         self._end(number)
         self._start(arrival)
+
+    # Until there were packets both ways, the helper does not look.
+    cdef void _read(
+        self, uint32_t number, const Arrival* arrival, const FlowPacket* moving
+    ) noexcept nogil:
+        if self.table.flows[number].flags & SEEN_REPLY:
+            read_control(
+                &self.helpers, <uint32_t>self.table.extras[number].own.control, arrival.packet,
+                moving,
+            )
 
     cdef void _start(self, const Arrival* arrival) noexcept nogil:
         cdef Flow flow
@@ -338,11 +391,15 @@ cdef class Tracker:
         flow.packets = arrival.packets
         flow.bytes = arrival.bytes
         extra.hash = arrival.tuple.hash
-        asked = self._decide(arrival.packet, &decided)
+        event.parent = NO_PARENT
+        asked = False
+        if not self._related(arrival.packet, &decided, &event.parent):
+            asked = self._decide(arrival.packet, &decided)
         extra.placement = decided.placement
         extra.record = self.log.begin(arrival.packet, arrival.time, &decided)
-        event.number = insert(&self.table, &flow, &extra)
+        number = insert(&self.table, &flow, &extra)
         if self.observer is not None:
+            event.number = number
             event.now = self.now
             event.packets = arrival.packets
             event.bytes = arrival.bytes
@@ -350,6 +407,12 @@ cdef class Tracker:
                 &event, arrival.packet, arrival.time, self.packets, &decided, asked
             )
             self.observer.carry(&event, False)
+        if (
+            self.reads_ftp and arrival.packet.protocol == TCP and arrival.tuple.dport == FTP_PORT
+            and decided.placement < PLACED_DROPPED
+        ):
+            self.table.flows[number].flags |= HELPED
+            self.table.extras[number].own.control = begin_control(&self.helpers, number)
 
     # Where a new flow goes: by the engine, unless a gateway would not have asked it; then False.
     cdef bint _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil:
@@ -380,8 +443,31 @@ cdef class Tracker:
         event.bytes = bytes
         self.observer.carry(&event, reply)
 
+    # Whether a flow was announced on another one: the kernel then gives it that one's mark.
+    # `parent` becomes the number of that one.
+    cdef bint _related(
+        self, const Packet* packet, DecidedFlow* decided, int64_t* parent
+    ) noexcept nogil:
+        cdef uint32_t control
+        if (
+            not self.helpers.expected or packet.protocol != TCP
+            or not take_expected(&self.helpers, packet, self.now, &control)
+            or self._expired(control)
+        ):
+            return False
+        decided.rule = -1
+        decided.reason = REASON_RELATED
+        decided.placement = self.table.extras[control].placement
+        parent[0] = control
+        return True
+
     # Log a flow's end and forget it.
     cdef void _end(self, uint32_t number) noexcept nogil:
+        if self.table.flows[number].expires != FLUSHED:
+            self._close(number)
+        remove(&self.table, number)
+
+    cdef void _close(self, uint32_t number) noexcept nogil:
         cdef Flow* flow = &self.table.flows[number]
         cdef FlowExtra* extra = &self.table.extras[number]
         cdef Event event
@@ -394,7 +480,36 @@ cdef class Tracker:
             event.packets = flow.packets + extra.more_packets
             event.bytes = flow.bytes
             self.observer.end(&event, flow.dst, <uint8_t>(flow.protocols & 0xFF))
-        remove(&self.table, number)
+        if flow.flags & HELPED:
+            end_control(&self.helpers, <uint32_t>extra.own.control)
+
+    # The gateway ends the connections of an uplink, for one family. What is left of a flow says only
+    # that answers to it are late.
+    cdef void _flush(self, uint8_t uplink, uint8_t family) noexcept nogil:
+        cdef uint32_t at, number
+        cdef Flow* flow
+        for at in range(self.table.mask + 1):
+            if not self.table.slots[at].number:
+                continue
+            number = self.table.slots[at].number - 1
+            flow = &self.table.flows[number]
+            if (
+                self.table.extras[number].placement == uplink and flow.expires > self.now
+                and flow.protocols & 0xFF == family
+            ):
+                self._close(number)
+                self.table.extras[number].own.forgotten_at = flow.expires
+                flow.expires = FLUSHED
+
+    cdef void _run_script(self) noexcept nogil:
+        with gil:
+            try:
+                for uplink, family in self.script.run(self.now):
+                    self._flush(uplink, family)
+                self.script_at = NEVER if self.script.next_at is None else self.script.next_at
+            except BaseException as error:
+                self.error = error
+                self.script_at = NEVER
 
 
 cdef inline void _set_packet(

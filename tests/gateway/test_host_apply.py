@@ -44,6 +44,16 @@ def host() -> Iterator[Namespace]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("mask", [0xFFFFFFFF, 0xFF000000])
+def test_once_all_is_there_nothing_is_left_to_do_whatever_the_mask(
+    host: Namespace, variant: Variant, mask: int
+) -> None:
+    made = policy(WIRED, WIFI, LTE, mask=mask)
+    apply_in(host, made, variant)
+    assert [step.text for step in needed(look(host, made, variant))] == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_rules_routes_and_chains_are_there_as_planned(host: Namespace, variant: Variant) -> None:
     add_foreign(host, variant)
     plan = look(host, policy(WIRED, WIFI), variant).plan

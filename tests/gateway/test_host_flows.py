@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from host_snapshots import LTE, VARIANTS, WIFI, WIRED, apply_in, make_host, policy, shell
 
+from classifier.host import programs, reading
 from classifier.host.iptables.programs import Variant
 from classifier.host.iptables.unclassified import unclassified
 from classifier.lab.namespace import Namespace
@@ -112,6 +115,20 @@ def test_the_count_of_unclassified_flows_outlives_a_second_start(network: Networ
     network.apply()
     with network.gateway.enter():
         assert unclassified() == 1
+
+
+def test_legacy_rules_are_read_while_another_program_holds_their_lock(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the looks and for status; iptables itself waits for as long as the other holds it."""
+    network.apply("legacy")
+    lock = tmp_path / "xtables.lock"
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(lock))
+    monkeypatch.setattr(programs, "TIMEOUT", 5.0)
+    with lock.open("w") as held, network.gateway.enter():
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert unclassified("legacy") == 0
+        assert reading.read("legacy").firewall.queued_to == {0}
 
 
 def test_a_marked_socket_leaves_by_that_uplink_with_its_address(network: Network) -> None:

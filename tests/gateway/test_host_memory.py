@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_service import HostService
+from host_service import CONFIG, HostService, running
 from host_snapshots import make_host, shell, snapshot
 
 from classifier.lab.namespace import Namespace
@@ -77,3 +77,47 @@ def test_down_needs_no_file_not_even_a_sound_one(host: Namespace, tmp_path: Path
         assert snapshot(host) == before
         again = service.command("down", *words)
         assert (again.returncode, again.stdout) == (0, "nothing of ours was here\n")
+
+
+def test_a_renamed_interface_gets_back_what_it_had_and_another_one_of_its_name_keeps_its_own(
+    host: Namespace, tmp_path: Path
+) -> None:
+    shell(host, f"{BEFORE} net.ipv4.conf.eth0.rp_filter=1 net.ipv4.conf.eth1.rp_filter=1")
+    with running(host, tmp_path):
+        shell(host, "ip link set eth1 down; ip link set eth1 name wan; ip link set wan up")
+        shell(host, "sysctl -qw net.ipv4.conf.default.{rp_filter,src_valid_mark}=0")
+        shell(host, "ip link add eth1 type veth peer name peer9")
+    values = "net.ipv4.conf.wan.rp_filter net.ipv4.conf.wan.src_valid_mark"
+    assert shell(host, f"sysctl -n {values}") == "1\n0\n"
+    assert shell(host, f"sysctl -n {values.replace('wan', 'eth1')}") == "0\n0\n"
+    assert shell(host, "sysctl -n net.ipv4.conf.eth0.rp_filter") == "1\n"
+
+
+def test_after_a_crash_down_restores_an_interface_that_was_renamed_meanwhile(
+    host: Namespace, tmp_path: Path
+) -> None:
+    shell(host, f"{BEFORE} net.ipv4.conf.eth1.rp_filter=1")
+    service = HostService(host, tmp_path)
+    service.start()
+    service.process.kill()
+    service.end()
+    shell(host, "ip link set eth0 down; ip link del eth0")
+    shell(host, "ip link set eth1 down; ip link set eth1 name eth0")
+    done = service.command("down")
+    assert done.returncode == 0, done.stderr
+    assert "restored sysctl net/ipv4/conf/eth0/rp_filter = 1\n" in done.stdout
+    assert shell(host, "sysctl -n net.ipv4.conf.eth0.rp_filter") == "1\n"
+
+
+def test_an_uplink_that_gets_another_interface_in_a_reload_leaves_the_old_one_as_it_was(
+    host: Namespace, tmp_path: Path
+) -> None:
+    shell(host, f"{BEFORE} net.ipv4.conf.eth1.rp_filter=1 net.ipv4.conf.eth3.rp_filter=1")
+    before = snapshot(host)["sysctls"]
+    with running(host, tmp_path) as service:
+        service.config.write_text(CONFIG.replace("eth1", "eth3").replace("10.1.0.2", "10.3.0.2"))
+        done = service.command("reload", "--runtime-dir", str(service.runtime_dir))
+        assert done.returncode == 0, done.stderr
+        values = "net.ipv4.conf.eth1.rp_filter net.ipv4.conf.eth3.rp_filter"
+        assert shell(host, f"sysctl -n {values}") == "1\n2\n"
+    assert snapshot(host)["sysctls"] == before

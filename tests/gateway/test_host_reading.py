@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,8 @@ from pyroute2 import IPRoute
 from classifier.host import kernel_routes, messages, reading, sysctls
 from classifier.host.snapshot import Snapshot
 from classifier.lab.namespace import Namespace
+from classifier.queue.binding import bind
+from classifier.queue.packet_queue import QueueSettings
 
 # Of every kind that the kernel tells, in tables of all sizes.
 ROUTES = """
@@ -171,3 +176,26 @@ def test_a_list_that_changes_while_it_is_told_is_asked_for_again(host: Namespace
                 assert ("pair0" in names) == ("pair1" in names)
         finally:
             changing.terminate()
+
+
+def test_who_binds_a_queue_is_looked_for_only_where_it_can_be_told(
+    host: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a look at every open file of every process."""
+    with host.enter(), bound(3):
+        first = reading.read()
+        assert [(q.number, str(os.getpid()) in q.owner) for q in first.queues] == [(3, True)]
+        monkeypatch.setattr(Path, "iterdir", nothing_to_look_for)
+        again = reading.read(previous=first)
+        assert [queue.number for queue in again.queues] == [3]
+        assert reading.read(ours_only=True).queues == again.queues
+
+
+@contextmanager
+def bound(number: int) -> Iterator[None]:
+    with closing(bind(number, QueueSettings()).socket):
+        yield
+
+
+def nothing_to_look_for(folder: Path) -> Iterator[Path]:
+    raise AssertionError(f"{folder} was looked through")

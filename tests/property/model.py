@@ -92,6 +92,9 @@ class Turns:
         self.total = sum(self.weights)
         self.owed = [0] * len(shares)
         self.by_deadline = len(shares) > 3 and not self.smooth_is_close()
+        self.shares = shares
+        self.behind = dict.fromkeys(shares, 0)
+        """Of methods that look for the best uplinks first."""
 
     def smooth_is_close(self) -> bool:
         """Whether nginx's rule keeps within one flow of the ideal, as far as we care to look."""
@@ -118,9 +121,44 @@ class Turns:
         self.owed[taken] -= self.total
         return self.uplinks[taken]
 
+    def next_among(self, best: list[str]) -> str:
+        """Smooth weighted round robin over some of the uplinks, which may be others next time."""
+        for name in best:
+            self.behind[name] += self.shares[name]
+        taken = max(best, key=lambda name: self.behind[name])
+        self.behind[taken] -= sum(self.shares[name] for name in best)
+        return taken
+
+
+@dataclass
+class Load:
+    """What is known of one uplink; bytes per second, down and up."""
+
+    rate: tuple[float, float] = (0.0, 0.0)
+    awaited: tuple[float, float] = (0.0, 0.0)
+    latency: float | None = None
+    placed: int = 0
+    """Flows until the last measurement."""
+
+
+class ByAddress:
+    """A method of a user, that fails for some flows."""
+
+    @staticmethod
+    def index(dst: Any, sport: int, count: int) -> int:
+        if sport == 22:
+            raise ValueError("not for 22")
+        return (int(dst) + sport) % count
+
+    def select(self, flow: Any, uplinks: Any, now: float) -> Any:
+        return uplinks[self.index(flow.dst, flow.sport, len(uplinks))]
+
 
 class Model:
     def __init__(self, policy: Policy, seed: int) -> None:
+        self.flows = {u.name: 0 for u in policy.uplinks}
+        self.loads = {u.name: Load() for u in policy.uplinks}
+        self.expected = (0.0, 0.0)
         self.policy = policy
         state, self.k0 = splitmix(seed & WORD)
         self.random, self.k1 = splitmix(state)
@@ -144,12 +182,41 @@ class Model:
                     del entries[key]
         self.begin_turns()
 
+    def set_loads(
+        self,
+        loads: dict[str, tuple[float, float, float | None]],
+        expected: tuple[float, float],
+        fading: float,
+    ) -> None:
+        for name, (down, up, latency) in loads.items():
+            old, new = self.loads[name], self.flows[name] - self.loads[name].placed
+            awaited = tuple(
+                fading * (a + e * new) for a, e in zip(old.awaited, self.expected, strict=True)
+            )
+            self.loads[name] = Load((down, up), awaited, latency, self.flows[name])
+        self.expected = expected
+
+    def load(self, name: str) -> float:
+        """The share of its capacity that is in use, of the fuller direction."""
+        load, capacity = self.loads[name], self.policy.uplink(name).capacity
+        if capacity is None:
+            return 0.0
+        rates = (
+            load.rate[i] + load.awaited[i] + self.expected[i] * (self.flows[name] - load.placed)
+            for i in (0, 1)
+        )
+        return max(r / c for r, c in zip(rates, (capacity.down, capacity.up), strict=True))
+
     def replace_policy(self, policy: Policy, usable: dict[str, tuple[bool, bool]]) -> None:
         """What stays is what has the same name, and of uplinks also the same id."""
         before, old_usable = self.policy, self.usable
         ids = {u.name: u.id for u in before.uplinks}
         kept = {u.name for u in policy.uplinks if ids.get(u.name) == u.id}
         self.policy = policy
+        self.flows = {u.name: self.flows[u.name] if u.name in kept else 0 for u in policy.uplinks}
+        self.loads = {
+            u.name: self.loads[u.name] if u.name in kept else Load() for u in policy.uplinks
+        }
         self.usable = {4: set(), 6: set()}
         for uplink in policy.uplinks:
             now = tuple(uplink.name in kept & old_usable[family] for family in (4, 6))
@@ -221,6 +288,7 @@ class Model:
             mark = self.policy.gateway.marks.direct
         else:
             mark = self.policy.mark(self.policy.uplink(uplink))
+            self.flows[uplink] += 1
         name = taken.name if taken else None
         self.in_flight[key] = (uplink, name, mark, now + FLIGHT_TIME)
         return uplink, name, reason, mark
@@ -264,15 +332,43 @@ class Model:
                 return uplink, "sticky"
         if not shares:
             return None, ""
+        reason = balancer.method
+        turns = self.turns[balancer.name][packet.family]
         if balancer.method == "nth":
-            uplink = self.turns[balancer.name][packet.family].next()
+            uplink = turns.next()
         elif balancer.method == "weighted":
             uplink = self.draw(shares)
-        else:
+        elif balancer.method == "hash":
             uplink = self.rendezvous(shares, words)
+        elif balancer.custom:
+            uplink, reason = self.custom(shares, packet)
+        else:
+            uplink = self.by_load(balancer, turns)
         if remembers:
             entries[key] = (uplink, now + round(balancer.sticky.timeout * 1000))
-        return uplink, balancer.method
+        return uplink, reason
+
+    def custom(self, shares: dict[str, int], packet: Packet) -> tuple[str, str]:
+        try:
+            index = ByAddress.index(packet.dst, packet.sport or 0, len(shares))
+        except ValueError:
+            return self.draw(shares), "weighted"
+        return list(shares)[index], "custom"
+
+    def by_load(self, balancer: Balancer, turns: Turns) -> str:
+        names, (option,) = turns.uplinks, balancer.options.values()
+        loads = {name: self.load(name) for name in names}
+        if balancer.method == "least-loaded":
+            least = min(loads.values())
+            return turns.next_among([n for n in names if loads[n] <= least + option / 100])
+        if balancer.method == "overflow":
+            with_room = [name for name in names if loads[name] < option / 100]
+            return with_room[0] if with_room else min(names, key=lambda name: loads[name])
+        measured = {n: self.loads[n].latency for n in names if self.loads[n].latency is not None}
+        if not measured:
+            return turns.next_among(names)
+        least = min(measured.values())
+        return turns.next_among([n for n in names if measured.get(n, 1e9) <= least + option])
 
     def draw(self, shares: dict[str, int]) -> str:
         # Lemire's multiplication; what it rejects has a chance below total / 2^64.

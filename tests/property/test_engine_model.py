@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model import Model, Packet
+from model import ByAddress, Model, Packet
 from packets import render
 
 from classifier import Classifier
+from classifier.engine.load_meter import UplinkLoad
 from classifier.policy import (
     Balancer,
+    Capacity,
     Gateway,
     Member,
     Policy,
@@ -37,6 +40,17 @@ NETWORKS = [
 PORTS = [0, 22, 53, 80, 443, 6667, 65535]
 PROTOCOLS = [1, 6, 17, 33, 47, 58, 132, 136]
 WITH_PORTS = [6, 17, 33, 132, 136]
+METHODS = [
+    ("nth", None),
+    ("nth", None),
+    ("weighted", None),
+    ("hash", None),
+    ("model:ByAddress", None),
+    ("least-loaded", st.sampled_from([0, 1, 30]).map(lambda percent: {"tolerance": percent})),
+    ("overflow", st.sampled_from([1, 50, 100]).map(lambda percent: {"share": percent})),
+    ("fastest", st.sampled_from([0.001, 0.05]).map(lambda seconds: {"tolerance": seconds})),
+]
+"""With the options that they must have."""
 
 
 def several(values, most=3):
@@ -64,9 +78,12 @@ def balancers(draw, names, index, later):
         prefix6=st.sampled_from([0, 16, 64, 112, 128]),
         size=st.just(1000),
     )
+    method, option = draw(st.sampled_from(METHODS))
     return Balancer(
         name=f"balancer{index}",
-        method=draw(st.sampled_from(["nth", "nth", "weighted", "hash"])),
+        method=method,
+        options=draw(option) if option is not None else {},
+        custom=ByAddress if ":" in method else None,
         members=tuple(Member(name, draw(st.integers(1, 40))) for name in chosen),
         sticky=draw(st.none() | sticky),
         fallback=draw(st.sampled_from(["direct", "drop", *names, *later])),
@@ -96,7 +113,13 @@ def policies(draw):
     names = NAMES[: draw(st.integers(1, len(NAMES)))]
     gateways6 = st.sampled_from([None, "auto", "auto", "auto"])
     uplinks = tuple(
-        Uplink(name, number, f"up{number}", gateway6=draw(gateways6))
+        Uplink(
+            name,
+            number,
+            f"up{number}",
+            gateway6=draw(gateways6),
+            capacity=draw(st.sampled_from([None, Capacity(1000, 500), Capacity(100, 800)])),
+        )
         for number, name in enumerate(names, 1)
     )
     made: list[Balancer] = []
@@ -126,6 +149,24 @@ def packets(draw):
     )
 
 
+@dataclass(frozen=True)
+class Measurement:
+    loads: dict[str, tuple[float, float, float | None]]
+    expected: tuple[float, float]
+    fading: float
+
+
+def measurements():
+    rates = st.sampled_from([0.0, 10.0, 50.0, 400.0, 990.0])
+    latency = st.sampled_from([None, 0.005, 0.02, 0.021, 0.3])
+    return st.builds(
+        Measurement,
+        loads=st.dictionaries(st.sampled_from(NAMES), st.tuples(rates, rates, latency)),
+        expected=st.tuples(*[st.sampled_from([0.0, 5.0, 60.0])] * 2),
+        fading=st.sampled_from([0.0, 0.25, 0.9]),
+    )
+
+
 steps = st.lists(
     st.one_of(
         packets(),
@@ -133,6 +174,7 @@ steps = st.lists(
         packets(),
         st.sampled_from([1, 400, 2500, 5000, 20000]),
         st.tuples(st.sampled_from(NAMES), st.booleans(), st.booleans()),
+        measurements(),
     ),
     min_size=1,
     max_size=60,
@@ -149,6 +191,14 @@ def test_every_decision_is_the_one_the_model_makes(policy, seed, steps):
     for step in steps:
         if isinstance(step, int):
             now += step
+        elif isinstance(step, Measurement):
+            known = {name: load for name, load in step.loads.items() if name in names}
+            classifier.engine.set_loads(
+                {name: UplinkLoad(*load) for name, load in known.items()},
+                step.expected,
+                step.fading,
+            )
+            model.set_loads(known, step.expected, step.fading)
         elif isinstance(step, tuple):
             if step[0] in names:
                 classifier.engine.set_usable(*step)

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model import Model, Packet
+from model import ByAddress, Model, Packet
 from packets import render
 
 from classifier import Classifier
@@ -57,7 +57,9 @@ class Author:
         )
         return Balancer(
             name=name,
-            method=self.mostly("nth", "weighted", "hash"),
+            method=(method := self.mostly("nth", "weighted", "hash", "fastest", "model:ByAddress")),
+            options={"tolerance": 0.01} if method == "fastest" else {},
+            custom=ByAddress if ":" in method else None,
             members=tuple(
                 Member(u, self.mostly(number % 2 + 1, 4))
                 for number, u in enumerate(uplinks)

@@ -13,7 +13,7 @@ from classifier.config.advice import warnings
 from classifier.config.gateway import HELPERS
 from classifier.config.names import DSCP_NAMES
 from classifier.errors import ConfigError
-from classifier.policy import Balancer, Gateway, Health, Queue, Rule, Sticky, Uplink
+from classifier.policy import METHOD_OPTIONS, Balancer, Gateway, Health, Queue, Rule, Sticky, Uplink
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
@@ -58,9 +58,19 @@ def test_every_key_has_its_row_on_the_page() -> None:
         for field in dataclasses.fields(part)
     }
     renamed = {"protocols": "protocol", "in_interfaces": "in_interface", "users": "user"}
-    keys = {renamed.get(key, key) for key in keys} - {"id", "members"} | {"uplinks"}
-    rows = set(re.findall(r"`([a-z0-9_]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", PAGE, re.M))))
-    assert rows == keys | {"icmp", "tcp", "dns", "http"}  # the kinds of probes have rows, too
+    keys = {renamed.get(key, key) for key in keys} - {"id", "members", "custom"} | {"uplinks"}
+    rows = set(re.findall(r"`([a-z0-9_-]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", PAGE, re.M))))
+    # The kinds of probes and the methods have rows, too.
+    assert rows == keys | {"icmp", "tcp", "dns", "http"} | METHOD_OPTIONS.keys()
+
+
+def test_the_options_of_methods_are_on_the_page_with_their_defaults() -> None:
+    (table,) = re.findall(r"^### Methods\n(.*?)^## ", PAGE, re.DOTALL | re.MULTILINE)
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \|[^|]*\|(.*)\|$", table, re.MULTILINE))
+    for method, options in METHOD_OPTIONS.items():
+        found = re.findall(r"`([a-z]+)`, [^:]*? default `?\"?(\d+)(ms)?", rows[method])
+        read = {key: int(n) / 1000 if unit else int(n) for key, n, unit in found}
+        assert read == options
 
 
 def test_every_helper_and_code_point_of_the_page_is_known() -> None:

@@ -153,13 +153,9 @@ CASES = {
     "balancer of a reserved name is one mistake": (
         '[balancers.direct]\nuplinks = ["b"]', 1, "balancers.direct", "", "reserved",
     ),
-    "method of a user": (
-        '[balancers.x]\nmethod = "mine:Least"\nuplinks = ["a"]',
-        2, "balancers.x.method", '"mine:Least"', "not built yet",
-    ),
     "unknown method": (
         '[balancers.x]\nmethod = "random"\nuplinks = ["a"]',
-        2, "balancers.x.method", '"random"', '"nth", "weighted" or "hash"',
+        2, "balancers.x.method", '"random"', "must be one of nth, weighted, hash, least-loaded",
     ),
     "balancer without uplinks": (
         '[balancers.x]\nmethod = "nth"', 1, "balancers.x.uplinks", "", "required",

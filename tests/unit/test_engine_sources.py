@@ -13,11 +13,11 @@ DECLARATION = re.compile(
     rf"^ *cdef (?!extern|enum|struct|class)[^=\n]*?(\w+){ARGUMENTS}([^\n]*)$", re.MULTILINE
 )
 MODULES = ["wire", "protocols", "tables", "holders", "methods", "matching", "balancers", "engine",
-           "hashing", "succession"]  # fmt: skip
+           "hashing", "succession", "deciding", "loads", "load_methods"]  # fmt: skip
 MADE_ONCE = {"create", "create_sticky", "create_holders", "compile_balancer",
              "compile_masks", "compile_matcher", "compile_field", "name_digest", "allocate",
              "target", "decision_value", "prepare", "find_uplinks", "find_rules",
-             "find_balancers"}  # fmt: skip
+             "find_balancers", "option_of", "methods_in_use", "tell_uplinks", "answer"}  # fmt: skip
 
 
 @pytest.mark.parametrize("module", MODULES)

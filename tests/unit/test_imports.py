@@ -17,10 +17,13 @@ RANKS = {
     "engine": 1,
     "state": 1,
     "queue": 2,
-    "replay": 2,
+    "uplinks": 2,
     "host": 3,
-    "uplinks": 3,
-    "simulate": 3,
+    "replay": 3,
+    "simulate": 4,
+    "sweep": 4,
+    "report": 4,
+    "testing": 4,
     "service": 4,
     "lab": 4,
     "commands": 5,
@@ -36,8 +39,8 @@ CYTHON_IMPORT = re.compile(
 )
 CYTHON_HEADER = re.compile(r'cdef extern from "([^"]+)"')
 DECIDING = {
-    "bisect", "collections", "dataclasses", "itertools", "json", "math", "secrets", "threading",
-    "typing", "zlib", "__future__",
+    "bisect", "collections", "dataclasses", "ipaddress", "itertools", "json", "math", "secrets",
+    "threading", "typing", "zlib", "__future__",
 }  # fmt: skip
 """Of the standard library what the engine may use: nothing of files, clocks or the host."""
 DECIDING_C = {"libc.math", "libc.stddef", "libc.stdint", "libc.stdlib", "libc.string"}

@@ -1,18 +1,24 @@
-"""Which captures are read, and who is inside in them."""
+"""Which captures are read, who is inside in them, and which uplinks fail meanwhile."""
 
 from __future__ import annotations
 
 import argparse
 
 from classifier.commands.replay_options import progress
+from classifier.config import load_policy
 from classifier.errors import CaptureError
 from classifier.policy import Policy
 from classifier.replay import Replay
+from classifier.replay.captures import in_order_of_time
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "captures", metavar="CAPTURE", nargs="+", help='pcap or pcapng; "-" is standard input'
+        "captures",
+        metavar="CAPTURE",
+        nargs="+",
+        help="pcap or pcapng, also packed by gzip or zstd, or a folder of such;"
+        ' "-" is standard input',
     )
     parser.add_argument(
         "--lan",
@@ -27,16 +33,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="input interface of all flows (default: that of gateway.lan if there is only one)",
     )
 
+    parser.add_argument(
+        "--at",
+        metavar="EVENT",
+        action="append",
+        default=[],
+        help='an uplink that fails or returns, such as "120s wired down" (also up, drain, auto);'
+        " time counts from the first packet (repeatable)",
+    )
+
 
 def read(
     options: argparse.Namespace, policy: Policy, *, keep: bool
 ) -> tuple[Replay, CaptureError | None]:
     """The captures put through a policy, and what kept them from being read to their end."""
     replay = Replay(
-        policy, seed=options.seed, lan=options.lan, in_interface=options.in_interface, keep=keep
+        policy,
+        seed=options.seed,
+        lan=options.lan,
+        in_interface=options.in_interface,
+        keep=keep,
+        at=options.at,
+        against=None if options.against is None else load_policy(options.against),
+        watch=options.report is not None,
+        number_packets=options.annotate is not None,
     )
     with progress.shown() as shown:
-        for path in options.captures:
+        for path in in_order_of_time(options.captures):
             try:
                 replay.read(path, shown(path))
             except CaptureError as error:

@@ -6,7 +6,9 @@ import argparse
 import json
 from dataclasses import asdict
 
+from classifier.commands.replay_options import against
 from classifier.commands.replay_options.output import Replayed
+from classifier.commands.replay_options.rate import rate
 from classifier.replay import Report, Use
 
 NEEDS_FLOWS = False
@@ -20,8 +22,13 @@ def wanted(options: argparse.Namespace) -> bool:
     return bool(options.json)
 
 
-def put_out(_options: argparse.Namespace, replayed: Replayed) -> None:
-    print(json.dumps(summary(replayed.report), indent=2))
+def put_out(options: argparse.Namespace, replayed: Replayed) -> None:
+    said = summary(replayed.report)
+    if options.rate:
+        said["rate"] = rate(replayed)
+    if replayed.report.against is not None:
+        said["against"] = against.data(replayed.policy, replayed.report, replayed.report.against)
+    print(json.dumps(said, indent=2))
 
 
 def summary(report: Report) -> dict[str, object]:

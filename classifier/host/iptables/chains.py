@@ -19,6 +19,7 @@ from classifier.host.firewall import PacketPath
 from classifier.host.iptables.ruleset import QUEUE_CHAIN, SAVE_CHAIN, Chain, Jump, OurRules
 from classifier.host.state import Family
 
+_ALL_BITS = 0xFFFFFFFF
 _HOOKS = (
     Jump("raw", "PREROUTING", "nfqc-helper"),
     Jump("raw", "OUTPUT", "nfqc-helper"),
@@ -48,13 +49,18 @@ def _set(mark: int, mask: int) -> str:
     return f"--set-xmark 0x{mark:x}/0x{mask:x}"
 
 
+def _mark(mark: int, mask: int) -> str:
+    # As iptables-save prints it, without a mask that takes all bits.
+    return f"--mark 0x{mark:x}" if mask == _ALL_BITS else f"--mark 0x{mark:x}/0x{mask:x}"
+
+
 def _is_not(mark: int, mask: int) -> str:
-    return f"-m mark ! --mark 0x{mark:x}/0x{mask:x}"
+    return f"-m mark ! {_mark(mark, mask)}"
 
 
 def _restore(mask: int) -> Iterable[str]:
     """Packets of a flow that has a mark are done after these two rules."""
-    yield f"-m connmark ! --mark 0x0/0x{mask:x} {_restore_target(mask)}"
+    yield f"-m connmark ! {_mark(0, mask)} {_restore_target(mask)}"
     # Also for a packet that came with a mark in our bits: a socket that set SO_MARK has chosen.
     yield f"{_is_not(0, mask)} -j RETURN"
 
@@ -86,7 +92,7 @@ def _prerouting(path: PacketPath) -> Iterable[str]:
         yield f"-i {uplink.interface} -j CONNMARK {_set(uplink.mark, mask)}"
     # So that the reverse path filter, which looks at the mark, sees this packet as it will see
     # the later ones of its flow.
-    yield f"-m connmark ! --mark 0x0/0x{mask:x} {_restore_target(mask)}"
+    yield f"-m connmark ! {_mark(0, mask)} {_restore_target(mask)}"
     for interface in path.lan:
         yield f"-i {interface} -j {QUEUE_CHAIN}"
 
@@ -114,7 +120,7 @@ def _queue(path: PacketPath) -> Iterable[str]:
     # Stays on the packet only if nobody answers; nfqc-save tells these apart by it.
     yield f"-j MARK {_set(path.marks.unclassified, path.marks.mask)}"
     queue = path.queue
-    last = queue.first + queue.count - 1
+    last = queue.numbers[-1]
     numbers = f"num {queue.first}" if queue.count == 1 else f"balance {queue.first}:{last}"
     bypass = " --queue-bypass" if queue.overload == "accept" else ""
     yield f"-j NFQUEUE --queue-{numbers}{bypass}"
@@ -123,8 +129,8 @@ def _queue(path: PacketPath) -> Iterable[str]:
 def _save(path: PacketPath) -> Iterable[str]:
     marks = path.marks
     mask = f"0x{marks.mask:x}"
-    yield f"-m connmark ! --mark 0x0/{mask} -j RETURN"
-    unclassified = f"-m mark --mark 0x{marks.unclassified:x}/{mask}"
+    yield f"-m connmark ! {_mark(0, marks.mask)} -j RETURN"
+    unclassified = f"-m mark {_mark(marks.unclassified, marks.mask)}"
     yield f"{unclassified} -j MARK {_set(marks.direct, marks.mask)}"
     # A socket bound to an interface, and a flow to a network behind a static route, leave by an
     # uplink whatever was decided; the connection gets the mark of the one it really leaves by.
@@ -136,7 +142,6 @@ def _save(path: PacketPath) -> Iterable[str]:
 
 
 def _nat(path: PacketPath) -> Iterable[str]:
-    mask = f"0x{path.marks.mask:x}"
     # A socket of the gateway that has an address of this very uplink keeps it, also where
     # masquerading would choose another address of the interface.
     foreign = "-m addrtype ! --src-type LOCAL --limit-iface-out"
@@ -146,7 +151,7 @@ def _nat(path: PacketPath) -> Iterable[str]:
         else:
             # What is forwarded keeps its source. But a flow of the gateway itself was given the
             # address of main's default uplink before its mark; behind this one, nobody answers it.
-            placed = f"-m mark --mark 0x{uplink.mark:x}/{mask}"
+            placed = f"-m mark {_mark(uplink.mark, path.marks.mask)}"
             own = f"-m addrtype --src-type LOCAL {foreign}"
             yield f"-o {uplink.interface} {placed} {own} -j MASQUERADE"
 

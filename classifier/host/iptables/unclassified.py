@@ -12,11 +12,11 @@ from classifier.host.iptables.ruleset import SAVE_CHAIN
 from classifier.host.memory import BaseChain
 from classifier.host.state import Family
 
-_UNANSWERED = re.compile(
-    rf"^-A {SAVE_CHAIN} -m mark --mark \S+ -c (\d+) \d+ -j MARK ", re.MULTILINE
-)
+_RULE = rf"-A {SAVE_CHAIN} -m mark --mark \S+"
+_LISTED = re.compile(rf"^{_RULE} -c (\d+) \d+ -j MARK ", re.MULTILINE)
+_SAVED = re.compile(rf"^\[(\d+):\d+\] {_RULE} -j MARK ", re.MULTILINE)
 _ABSENT = ("No chain/target/match by that name", "is incompatible")
-"""How the legacy and the nft variant say that there is no such chain."""
+"""How versions of iptables-nft say that there is no such chain."""
 
 
 def unclassified(variant: Variant | None = None) -> int | None:
@@ -31,9 +31,9 @@ def unclassified(variant: Variant | None = None) -> int | None:
 
 
 def _count(variant: Variant, family: Family) -> int | None:
-    # The legacy program would load its table just to say that there is no chain.
-    absent = variant == "legacy" and BaseChain(family, "mangle") not in basechains.legacy_tables()
-    if absent or not programs.program(variant, family):
+    if variant == "legacy":
+        return _legacy_count(family)
+    if not programs.program(variant, family):
         return None
     try:
         # Only this chain: others may have thousands of rules, or such as iptables cannot read.
@@ -42,5 +42,14 @@ def _count(variant: Variant, family: Family) -> int | None:
         if family == 6 or any(words in str(error) for words in _ABSENT):
             return None
         raise
-    found = _UNANSWERED.search(text)
+    found = _LISTED.search(text)
+    return int(found[1]) if found else None
+
+
+def _legacy_count(family: Family) -> int | None:
+    # The legacy program would load its table just to say that there is no chain.
+    if BaseChain(family, "mangle") not in basechains.legacy_tables():
+        return None
+    # Not iptables, which waits for /run/xtables.lock also to list, however long others hold it.
+    found = _SAVED.search(programs.save("legacy", family, "-t", "mangle", "-c"))
     return int(found[1]) if found else None

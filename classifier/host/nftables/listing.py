@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from classifier.errors import HostError
 from classifier.host import programs
+from classifier.queue.kernel_queues import NETLINK_NETFILTER
 
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_/.\\-]*")
 _SUBSYSTEM, _GET_GENERATION = 10, 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
-_NETLINK_NETFILTER = 12  # <linux/netlink.h>
 _GENERATION_ID = 1  # NFTA_GEN_ID
 _REQUEST = 1  # NLM_F_REQUEST
 _HEADERS = struct.Struct("=IHHII BBH")  # nlmsghdr, nfgenmsg
@@ -30,7 +30,7 @@ def generation() -> int | None:
     request = _HEADERS.pack(_HEADERS.size, kind, _REQUEST, 0, 0, 0, 0, 0)
     with (
         contextlib.suppress(OSError),
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink,
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink,
     ):
         netlink.settimeout(1.0)
         netlink.send(request)

@@ -1,0 +1,101 @@
+"""Two policies on the same flows: where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from classifier.policy import Policy
+from classifier.replay.figures import Amount, ways_of
+from classifier.replay.report import FlowDecision, Report
+
+if TYPE_CHECKING:
+    from classifier.replay.observer import Observer
+    from classifier.replay.script import UplinkScript
+    from classifier.uplinks.endings import Family
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Flows that go another way by the other policy."""
+
+    source: str
+    """Name of the uplink by the policy that was replayed, or `direct` or `drop`."""
+    target: str
+    """The same by the other policy."""
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What another policy would have done with the flows of a report."""
+
+    policy: Policy
+    """The other one."""
+    report: Report
+    """Of it; its decisions are in the order of the first report's."""
+    moves: tuple[Move, ...]
+    """Most flows first."""
+
+    @property
+    def moved(self) -> int:
+        """Flows that go by an uplink of another name, or to it from direct or drop, or from it."""
+        return sum(move.amount.flows for move in self.moves)
+
+    @property
+    def moved_bytes(self) -> int:
+        return sum(move.amount.bytes for move in self.moves)
+
+
+class BothScripts:
+    """Two scripts of the same events, for the engines of two policies.
+
+    Connections end where the first policy's gateway ends them: there is one set of flows.
+    """
+
+    def __init__(self, script: UplinkScript, other: UplinkScript) -> None:
+        self._script = script
+        self._other = other
+
+    @property
+    def next_at(self) -> int | None:
+        return self._script.next_at
+
+    def run(self, now: int) -> list[tuple[int, Family]]:
+        self._other.run(now)
+        return self._script.run(now)
+
+
+def moves(policy: Policy, other: Policy, observer: Observer) -> tuple[Move, ...]:
+    found = [
+        Move(way, other_way, Amount(*observer.move(column, other_column)))
+        for column, way in enumerate(ways_of(policy))
+        for other_column, other_way in enumerate(ways_of(other))
+        if way != other_way
+    ]
+    return tuple(
+        sorted((m for m in found if m.amount.flows), key=lambda m: m.amount.flows, reverse=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One flow as both policies decide it."""
+
+    flow: FlowDecision
+    other: FlowDecision
+    moved: bool
+
+
+def pairs(report: Report, comparison: Comparison) -> Iterator[Pair]:
+    """Every flow in order of start; both reports have to have their decisions."""
+    ours, others = report.decisions, comparison.report.decisions
+    for index, (flow, other) in enumerate(zip(ours, others, strict=True)):
+        yield Pair(flow, other, ours.way(index) != others.way(index))
+
+
+def byte_shares(report: Report) -> dict[str, float]:
+    """The part, 0 to 1, of the bytes of all uplinks that each carries."""
+    total = sum(use.bytes for use in report.uplinks.values())
+    return {name: use.bytes / total if total else 0.0 for name, use in report.uplinks.items()}

@@ -1,0 +1,121 @@
+"""Uplinks that fail and return while captures are replayed, as if steered by hand on a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Literal, get_args
+
+from classifier.config.reading import WrongValueError
+from classifier.config.values import duration
+from classifier.engine.engine import Engine
+from classifier.errors import UsageError
+from classifier.policy import Policy
+from classifier.state.asked import Asked
+from classifier.uplinks.endings import Family, States, to_end
+from classifier.uplinks.state import Link, UplinkState
+from classifier.uplinks.tiers import with_active_tiers
+
+_FORM = 'must be "TIME UPLINK STATE", such as "120s wired down"'
+_STATES: tuple[Asked, ...] = get_args(Asked)
+_FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkEvent:
+    """`uplink` is asked to be something from a time of the captures on."""
+
+    after: int
+    """Milliseconds since the first packet."""
+    uplink: str
+    asked: Asked
+    """As `nfq-classifier uplink` takes it; in a replay "up" and "auto" are the same."""
+
+    def __str__(self) -> str:
+        return f"{self.after / 1000:g}s {self.uplink} {self.asked}"
+
+
+def parse_event(text: str, policy: Policy) -> UplinkEvent:
+    """From text such as "120s wired down". Raises UsageError with the value and the rule."""
+    words = text.split()
+    if len(words) < 3:
+        raise UsageError(f"at = {text!r}: {_FORM}")
+    time, name, asked = words[0], " ".join(words[1:-1]), words[-1]
+    if asked not in _STATES:
+        raise UsageError(f"at = {text!r}: {_FORM}; {asked!r} is no state ({', '.join(_STATES)})")
+    names = [uplink.name for uplink in policy.uplinks]
+    if name not in names:
+        raise UsageError(
+            f"at = {text!r}: the policy has no uplink {name!r} ({', '.join(names) or 'none'})"
+        )
+    try:
+        seconds = 0.0 if time in ("0", "0s") else duration(int(time) if time.isdigit() else time)
+    except WrongValueError as error:
+        raise UsageError(f"at = {text!r}: the time {time!r} {error}") from None
+    return UplinkEvent(round(seconds * 1000), name, asked)
+
+
+class UplinkScript:
+    """Tells `engine` which uplinks it can use, from the start and at each of `events`.
+
+    All are up at the start; of a balancer the engine gets the tiers that are in use then.
+    """
+
+    def __init__(self, engine: Engine, policy: Policy, events: Iterable[UplinkEvent] = ()) -> None:
+        self._engine = engine
+        self._policy = policy
+        self._waiting = sorted(events, key=attrgetter("after"))
+        self._asked: dict[str, Asked] = {}
+        self._states = self._judged()
+        self._use()
+
+    @property
+    def next_at(self) -> int | None:
+        """Milliseconds since the first packet at which there is something to do next."""
+        return self._waiting[0].after if self._waiting else None
+
+    @property
+    def waiting(self) -> tuple[UplinkEvent, ...]:
+        """What has not happened yet."""
+        return tuple(self._waiting)
+
+    def run(self, now: int) -> list[tuple[int, Family]]:
+        """Do what is due at `now`; uplink ids and families whose connections end by that."""
+        ended: list[tuple[int, Family]] = []
+        while self._waiting and self._waiting[0].after <= now:
+            event = self._waiting.pop(0)
+            before = self._states
+            self._asked[event.uplink] = event.asked
+            self._states = self._judged()
+            # The policy first, as on a gateway.
+            self._use()
+            ended += [(u.id, family) for u, family in to_end(self._policy, before, self._states)]
+        return ended
+
+    def _judged(self) -> States:
+        judged = (
+            UplinkState(
+                uplink.name,
+                family,
+                Link(uplink.interface),
+                asked=self._asked.get(uplink.name, "auto"),
+            )
+            for uplink in self._policy.uplinks
+            for family in _FAMILIES
+            if family == 4 or uplink.gateway6 is not None
+        )
+        return {(one.name, one.family): one.state for one in judged}
+
+    def _use(self) -> None:
+        able = {key for key, state in self._states.items() if state == "up"}
+        families = {
+            u.name: ((u.name, 4) in able, (u.name, 6) in able) for u in self._policy.uplinks
+        }
+        active = with_active_tiers(self._policy, {name for name, _ in able})
+        if active != self._engine.policy:
+            self._engine.replace_policy(active, families)
+            return
+        for name, wanted in families.items():
+            if self._engine.usable_families(name) != wanted:
+                self._engine.set_usable(name, *wanted)

@@ -1,0 +1,49 @@
+"""Whose connections are ended when uplinks change, so that they begin anew elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from classifier.policy import Policy, Uplink
+from classifier.uplinks.state import State
+
+Family = Literal[4, 6]
+
+States = Mapping[tuple[str, Family], State]
+"""Uplink and family to what it is."""
+
+
+def to_end(policy: Policy, before: States, after: States) -> Iterator[tuple[Uplink, Family]]:
+    """The uplinks and families whose connections are to be ended now that `before` is `after`.
+
+    Of an uplink that is down, once another is up (`flush`); and, of one that is back and moves its
+    flows (`failback`), the standby uplinks that took them. What is unknown before was up.
+    """
+    for uplink in policy.uplinks:
+        for family in (f for name, f in after if name == uplink.name):
+            key = uplink.name, family
+            if uplink.flush == "down" and _replaced(key, after) and not _replaced(key, before):
+                yield uplink, family
+            was, now = before.get(key, "up"), after[key]
+            if was == "down" and now == "up" and uplink.failback == "move":
+                yield from ((standby, family) for standby in _standbys(policy, uplink))
+
+
+def _replaced(key: tuple[str, Family], states: States) -> bool:
+    """Whether an uplink is down for a family while another is up."""
+    uplink, family = key
+    others = (
+        state == "up" for (name, of), state in states.items() if of == family and name != uplink
+    )
+    return states.get(key, "up") == "down" and any(others)
+
+
+def _standbys(policy: Policy, uplink: Uplink) -> Iterator[Uplink]:
+    """The uplinks of higher tiers beside this one."""
+    for balancer in policy.balancers:
+        tiers = {member.uplink: member.tier for member in balancer.members}
+        if uplink.name in tiers:
+            for name, tier in tiers.items():
+                if tier > tiers[uplink.name]:
+                    yield policy.uplink(name)
