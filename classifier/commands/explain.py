@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import time
 
 from classifier.commands.flow import FORM, Flow, first_packet, parse_flow
 from classifier.commands.table import paragraph
@@ -23,6 +24,10 @@ _WHY = {
     "nth": "weighted round robin; this is what the first flow gets",
     "weighted": "a random draw by weight; another --seed may draw another uplink",
     "hash": "a hash of the sticky key; another --seed may give another uplink",
+    "least-loaded": "the uplink with the most room; nothing is loaded here",
+    "overflow": "the first uplink that has room; nothing is loaded here",
+    "fastest": "the uplink with the least latency; none is known here, so the weights decide",
+    "custom": "the balancer's own method says so",
     "fallback": "no uplink of the balancer can take the flow",
     "drop": "the flow is dropped",
     "direct": "left to the main routing table",
@@ -88,7 +93,8 @@ def _not_classified(policy: Policy, flow: Flow) -> Explanation | None:
 def _classified(policy: Policy, flow: Flow, seed: int) -> Explanation:
     """What the engine decides; the same question with the same seed gets the same answer."""
     classifier = Classifier(policy, seed=seed)
-    decision = classifier.classify(first_packet(flow), 0.0, flow.in_interface, flow.user)
+    # Methods of users may go by the time of day; those built in do not.
+    decision = classifier.classify(first_packet(flow), time.time(), flow.in_interface, flow.user)
     rule = next((rule for rule in policy.rules if rule.name == decision.rule), None)
     balancer = next((b for b in policy.balancers if rule is not None and b.name == rule.use), None)
     no_rule = decision.reason == "direct" and rule is None
@@ -102,7 +108,17 @@ def _classified(policy: Policy, flow: Flow, seed: int) -> Explanation:
         why="no rule matches, so the main routing table decides"
         if no_rule
         else _WHY[decision.reason],
-        notes=_notes(policy, flow),
+        notes=(*_notes(policy, flow), *_failed(classifier)),
+    )
+
+
+def _failed(classifier: Classifier) -> tuple[str, ...]:
+    """What went wrong in a method of a user, so that the weights decided."""
+    counters = classifier.counters().balancers
+    return tuple(
+        f"the method of balancer {name} failed, so that its weights decide: {balancer.last_error}"
+        for name, balancer in counters.items()
+        if balancer.errors
     )
 
 

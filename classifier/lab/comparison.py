@@ -73,6 +73,8 @@ class Comparison:
         if policy.queue.count > 1 and any(b.method != "hash" for b in policy.balancers):
             return "several queues take new flows in no fixed order"
         for balancer in policy.balancers:
+            if balancer.method not in ("nth", "weighted", "hash"):
+                return f"balancer {balancer.name} may go by what its uplinks carry at the time"
             if balancer.sticky is not None and balancer.sticky.timeout < _SHORTEST_STICKY:
                 return f"sticky entries of {balancer.name} may end while this runs"
         return None
