@@ -228,6 +228,10 @@ class Queue:
     backend: Literal["native", "netfilterqueue"] = "native"
     overload: Literal["accept", "drop"] = "accept"
 
+    @property
+    def numbers(self) -> range:
+        return range(self.first, self.first + self.count)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -128,7 +128,7 @@ _RULE_COLUMNS = (Column("#", right=True), Column("rule"), Column("matches"), Col
 
 def _gateway_text(policy: Policy) -> str:
     gateway, queue = policy.gateway, policy.queue
-    last = queue.first + queue.count - 1
+    last = queue.numbers[-1]
     numbers = str(queue.first) if queue.count == 1 else f"{queue.first} to {last}"
     flows = [*gateway.lan, *(["the gateway itself"] if gateway.local else [])]
     lines = [

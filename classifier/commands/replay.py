@@ -7,8 +7,12 @@ import sys
 import time
 
 from classifier.commands.replay_options import (
+    against,
+    annotated,
     captures,
+    flow_file,
     flow_lines,
+    html_report,
     rate,
     summary_json,
     summary_text,
@@ -21,13 +25,14 @@ HELP = "run captures through a policy: which flows would go where"
 PRINTED: tuple[Output, ...] = (flow_lines, summary_json, summary_text)
 """What standard output may get: the first of these that is wanted."""
 
-WRITTEN: tuple[Output, ...] = (rate,)
+WRITTEN: tuple[Output, ...] = (rate, flow_file, html_report, annotated)
 """What goes to files or to stderr: all of these that are wanted, before what is printed."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     captures.arguments(parser)
+    against.arguments(parser)
     printed = parser.add_mutually_exclusive_group()
     for output in PRINTED:
         output.arguments(printed)
@@ -48,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     if broken is not None and report.packets == 0:
         raise broken
     for output in outputs:
-        output.put_out(options, Replayed(policy, report, seconds))
+        output.put_out(options, Replayed(policy, report, seconds, replay))
     for event in replay.waiting:
         print(
             f"nfq-classifier: --at '{event}' did not happen: the captures end after"

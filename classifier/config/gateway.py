@@ -42,7 +42,7 @@ def read_queue(table: Table) -> Queue:
         backend=table.one("backend", values.choice("native", "netfilterqueue"), defaults.backend),
         overload=table.one("overload", values.choice("accept", "drop"), defaults.overload),
     )
-    if queue.first + queue.count - 1 > 65535:
+    if queue.numbers[-1] > 65535:
         table.wrong("first", f"the last of {queue.count} queues would be above 65535")
     table.finish()
     return queue

@@ -76,8 +76,7 @@ def _iptables(policy: Policy, snapshot: Snapshot, families: list[Family]) -> Ite
 
 
 def _queues(policy: Policy, snapshot: Snapshot) -> Iterator[str]:
-    ours = range(policy.queue.first, policy.queue.first + policy.queue.count)
     for queue in snapshot.queues:
         # Those that our rules send to are a gateway's, which the lock of the namespace tells.
-        if queue.number in ours and queue.number not in snapshot.firewall.queued_to:
+        if queue.number in policy.queue.numbers and queue.number not in snapshot.firewall.queued_to:
             yield f"queue {queue.number} is bound by {queue.owner}; change it, or queue.first"

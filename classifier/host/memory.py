@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from classifier.host.state import Family
+from classifier.host.state import FAMILIES_BY_NAME, FAMILY_NAMES, Family
 from classifier.host.sysctls import OURS
 
 _KINDS = "|".join(OURS)
@@ -25,7 +25,6 @@ _SYSCTL = re.compile(
 )
 _LINK = re.compile(r"link ([^/\s]+) ([0-9]{1,10})")
 _CREATED = re.compile(r"created (ip6?) (raw|mangle|nat)(?: ([A-Z]+))?")
-_NAMES: Mapping[Family, str] = {4: "ip", 6: "ip6"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class BaseChain:
     """None: the table itself."""
 
     def __str__(self) -> str:
-        words = (_NAMES[self.family], self.table, self.name)
+        words = (FAMILY_NAMES[self.family], self.table, self.name)
         return " ".join(word for word in words if word)
 
 
@@ -122,7 +121,7 @@ def parse(lines: Iterable[str], boot_id: str) -> Memory:
         if match := _SYSCTL.fullmatch(line):
             values[match[1]] = match[2]
         elif match := _CREATED.fullmatch(line):
-            created.add(BaseChain(6 if match[1] == "ip6" else 4, match[2], match[3]))
+            created.add(BaseChain(FAMILIES_BY_NAME[match[1]], match[2], match[3]))
         elif match := _LINK.fullmatch(line):
             links[match[1]] = int(match[2])
     return Memory(values, frozenset(created), links)

@@ -20,6 +20,10 @@ TIMEOUT = 60.0
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
+class RefusedError(HostError):
+    """A program came to its end and says that it could not do what it was asked for."""
+
+
 def find(name: str) -> str | None:
     """The absolute path of a program; None when it is not installed.
 
@@ -36,7 +40,8 @@ def run(
     """Run a program to its end and return what it printed; `text` is its standard input.
 
     argv: the first is an absolute path, see `find`. Bytes that are not UTF-8 come and go as lone
-    surrogates (PEP 383). Raises HostError with the program's own words when it fails.
+    surrogates (PEP 383). Raises RefusedError with the program's own words when it fails, and
+    HostError when it cannot be started or does not come to its end.
     """
     name = Path(argv[0]).name
     try:
@@ -64,5 +69,6 @@ def run(
     if process.returncode != 0:
         said = err.decode(errors="backslashreplace").splitlines()
         words = "; ".join(line.strip() for line in said if line.strip())
-        raise HostError(f"{name}: {words or f'exit code {process.returncode}'}")
+        kind = RefusedError if process.returncode > 0 else HostError
+        raise kind(f"{name}: {words or f'exit code {process.returncode}'}")
     return out.decode(errors="surrogateescape")

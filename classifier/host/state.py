@@ -16,6 +16,10 @@ from classifier.policy import Uplink
 Family = Literal[4, 6]
 ADDRESS_FAMILIES: Mapping[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 """What netlink calls them."""
+FAMILY_NAMES: Mapping[Family, str] = {4: "ip", 6: "ip6"}
+"""What nft calls them."""
+FAMILIES_BY_NAME: Mapping[str, Family] = {name: family for family, name in FAMILY_NAMES.items()}
+"""By what nft calls them."""
 
 PROTOCOL = 78
 """The routing protocol number (rtm_protocol in <linux/rtnetlink.h>) on every rule and route of

@@ -12,6 +12,8 @@ from classifier.replay.report import FlowDecision, Report
 
 if TYPE_CHECKING:
     from classifier.replay.observer import Observer
+    from classifier.replay.script import UplinkScript
+    from classifier.uplinks.endings import Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,10 @@ class Move:
 class Comparison:
     """What another policy would have done with the flows of a report."""
 
+    policy: Policy
+    """The other one."""
     report: Report
-    """Of the other policy; its decisions are in the order of the first report's."""
+    """Of it; its decisions are in the order of the first report's."""
     moves: tuple[Move, ...]
     """Most flows first."""
 
@@ -42,6 +46,25 @@ class Comparison:
     @property
     def moved_bytes(self) -> int:
         return sum(move.amount.bytes for move in self.moves)
+
+
+class BothScripts:
+    """Two scripts of the same events, for the engines of two policies.
+
+    Connections end where the first policy's gateway ends them: there is one set of flows.
+    """
+
+    def __init__(self, script: UplinkScript, other: UplinkScript) -> None:
+        self._script = script
+        self._other = other
+
+    @property
+    def next_at(self) -> int | None:
+        return self._script.next_at
+
+    def run(self, now: int) -> list[tuple[int, Family]]:
+        self._other.run(now)
+        return self._script.run(now)
 
 
 def moves(policy: Policy, other: Policy, observer: Observer) -> tuple[Move, ...]:

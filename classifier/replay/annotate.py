@@ -1,24 +1,31 @@
 """Captures with each flow's first packet commented with its decision, for Wireshark.
 
-Everything else stays as it is: a pcapng capture keeps its blocks byte for byte, in its own byte order,
-with interfaces, options and ticks; a pcap capture becomes a section with one interface and the same
-ticks. Several captures become several sections of one file.
+Everything else stays as it is: a pcapng capture keeps its blocks byte for byte, in its own byte
+order, with interfaces, options and ticks; a pcap capture becomes a section with one interface and
+the same ticks. Several captures become several sections of one file.
 
-The captures are read a second time, after the replay has decided about their flows, so standard input
-cannot be annotated.
+The captures are read a second time, after the replay has decided about their flows, so standard
+input cannot be annotated.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from classifier.errors import OutputError, UsageError
+from classifier.errors import CaptureError, OutputError, UsageError
+from classifier.replay.archives import Archive, kind_of
 from classifier.replay.capture_blocks import ShortCaptureError, blocks
 from classifier.replay.outputs import whole_file
 from classifier.replay.report import FlowDecision, Report
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_BUFFER = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,8 @@ def annotate(
 ) -> None:
     """Write the captures to one pcapng file.
 
-    `first_packets` has for each flow of the report the number, from 0 over all captures, of the packet
-    that started it. Raises OutputError, also where a capture is not what it was.
+    `first_packets` has for each flow of the report the number, from 0 over all captures, of the
+    packet that started it. Raises OutputError, also where a capture is not what it was.
     """
     comments = _Comments(report, first_packets)
     with whole_file(path) as file:
@@ -83,11 +90,33 @@ class _Comments:
         return comment(flow, way), flow.time
 
 
+class _Unpacked(io.RawIOBase):
+    """What an archive unpacks to, as a file."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        return self._archive.readinto(memoryview(buffer).cast("B"))
+
+
+def _unpacked(file: io.FileIO) -> BinaryIO:
+    head = file.read(4)
+    kind = kind_of(head)
+    file.seek(0)
+    return io.BufferedReader(
+        file if kind is None else _Unpacked(Archive(kind, b"", file.fileno())), _BUFFER
+    )
+
+
 def _copy(part: CapturePart, comments: _Comments, file: BinaryIO) -> None:
     end = comments.packet + part.packets
     try:
-        with Path(part.path).open("rb") as capture:
-            for block in blocks(capture):
+        with Path(part.path).open("rb", buffering=0) as capture:
+            for block in blocks(_unpacked(capture)):
                 if isinstance(block, bytes):
                     file.write(block)
                     continue
@@ -99,7 +128,7 @@ def _copy(part: CapturePart, comments: _Comments, file: BinaryIO) -> None:
                     break
     except OSError as error:
         raise OutputError(f"{part.path}: cannot be read again: {error.strerror}") from error
-    except ShortCaptureError:
+    except (ShortCaptureError, CaptureError):
         pass
     if comments.packet != end:
         raise OutputError(f"{part.path}: is not what it was when it was replayed")

@@ -7,6 +7,9 @@ from classifier.replay.flow_log cimport DecidedFlow, FlowLog, Sum
 from classifier.replay.remotes cimport Remotes
 from classifier.replay.tally cimport Tally
 
+cdef enum:
+    NO_PARENT = -1
+
 cdef struct Watched:
     # A flow in the tracker's table, by its number there.
     int32_t rule, other_rule
@@ -19,13 +22,14 @@ cdef struct Event:
     uint64_t now            # milliseconds since the start of the capture
     uint64_t packets
     uint64_t bytes
+    int64_t parent          # start: number of the flow that announced it, or NO_PARENT
 
 cdef class Observer:
     cdef readonly Tally tally               # of the policy that is replayed
     cdef readonly Remotes remotes
     cdef readonly FlowLog other_log         # of the policy it is compared with; None without one
     cdef readonly Tally other_tally
-    cdef Engine other
+    cdef Engine other                       # engine of that policy; None without one
     cdef uint16_t other_interface
     cdef Sum* moves                         # rows by our columns, columns by the other's
     cdef Watched* flows

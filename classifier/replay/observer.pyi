@@ -5,26 +5,24 @@ from classifier.replay.remotes import Remotes
 from classifier.replay.tally import Tally
 
 class Observer:
-    """Watches a replay of `policy`; with `other`, also what that engine's policy would do.
+    """Watches what `policy` does with the flows of a replay.
 
-    interface: where flows are said to come in, for `other`.
-    keep: whether `other_log` has each flow.
     number_packets: whether it is remembered which packet started each flow.
     """
 
     tally: Tally
     remotes: Remotes
     other_log: FlowLog
+    """With `compare` only, as `other_tally`."""
     other_tally: Tally
 
-    def __init__(
-        self,
-        policy: Policy,
-        other: Engine | None = None,
-        interface: str | None = None,
-        keep: bool = False,
-        number_packets: bool = False,
-    ) -> None: ...
+    def __init__(self, policy: Policy, number_packets: bool = False) -> None: ...
+    def compare(self, policy: Policy, engine: Engine, interface: str | None, keep: bool) -> None:
+        """Watch also what `engine` does with them, by another policy. Before the first packet.
+
+        interface: where flows are said to come in.
+        keep: whether `other_log` has each flow.
+        """
     def move(self, column: int, other_column: int) -> tuple[int, int, int]:
         """Flows, packets, bytes that go one way by the policy and another by the other; IndexError.
 

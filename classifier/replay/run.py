@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 from classifier.engine.engine import Engine
 from classifier.errors import UsageError
 from classifier.policy import Network, Policy
-from classifier.replay.against import Comparison, moves
+from classifier.replay.against import BothScripts, Comparison, moves
 from classifier.replay.annotate import CapturePart, annotate
 from classifier.replay.captures import AnyPath, in_order_of_time
 from classifier.replay.figures import Figures, figures
@@ -49,21 +49,15 @@ class Replay:
     ) -> None:
         if seed is None:
             seed = int.from_bytes(os.urandom(8))
-        events = [parse_event(text, policy) for text in at]
-        engine = Engine(policy, seed)
+        events = [_event(text, policy, against) for text in at]
         self._policy = policy
-        self._script = UplinkScript(engine, policy, events)
-        self._parts: list[CapturePart] = []
         self._against = against
+        self._parts: list[CapturePart] = []
+        engine = Engine(policy, seed)
+        self._script = UplinkScript(engine, policy, events)
         self._observer: Observer | None = None
-        if against is not None or watch or number_packets:
-            self._observer = Observer(
-                policy,
-                None if against is None else Engine(against, seed),
-                None if against is None else _interface(against, in_interface),
-                keep,
-                number_packets,
-            )
+        if watch or number_packets or against is not None:
+            self._observer = Observer(policy, number_packets)
         self._tracker = Tracker(
             engine,
             [_network(value) for value in lan],
@@ -72,6 +66,10 @@ class Replay:
             self._observer,
         )
         self._tracker.follow(self._script)
+        if self._observer is not None and against is not None:
+            other = Engine(against, seed)
+            self._observer.compare(against, other, _interface(against, in_interface), keep)
+            self._tracker.follow(BothScripts(self._script, UplinkScript(other, against, events)))
 
     @property
     def waiting(self) -> tuple[UplinkEvent, ...]:
@@ -99,7 +97,7 @@ class Replay:
         return self._tracker.counts()[0]
 
     def annotate(self, report: Report, path: FilePath) -> None:
-        """Write the captures once more, as one pcapng file, with each flow's first packet commented.
+        """Write the captures as one pcapng file, each flow's first packet with a comment.
 
         For a replay that keeps its flows and numbers packets. Raises OutputError.
         """
@@ -118,6 +116,7 @@ class Replay:
             if self._against is not None:
                 other = figures(self._against, observer.other_tally, None, began)
                 comparison = Comparison(
+                    self._against,
                     self._report(self._against, observer.other_log, other, None),
                     moves(self._policy, self._against, observer),
                 )
@@ -175,8 +174,8 @@ def replay(
     `in_interface` is where flows are said to come in: by default the policy's only LAN interface,
     or none if it has several. `at` says when uplinks fail and return, such as "120s wired down" or
     "5m wired up", counted from the first packet. With `against` the same flows are shown to that
-    policy as well; `report.against` says what differs. The same captures with the same seed give
-    the same report.
+    policy as well, and `report.against` says what differs. The same captures with the same seed
+    give the same report.
 
     Raises `CaptureError` when a capture cannot be read to its end, naming packet and byte.
     """
@@ -190,6 +189,16 @@ def _interface(policy: Policy, name: str | None) -> str | None:
     if name is None and len(policy.gateway.lan) == 1:
         return policy.gateway.lan[0]
     return name
+
+
+def _event(text: str, policy: Policy, against: Policy | None) -> UplinkEvent:
+    """An event about an uplink of either policy."""
+    try:
+        return parse_event(text, policy)
+    except UsageError:
+        if against is None:
+            raise
+        return parse_event(text, against)
 
 
 def _network(value: str | Network) -> Network:

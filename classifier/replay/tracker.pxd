@@ -55,7 +55,9 @@ cdef class Tracker:
     cdef void _read(self, uint32_t number, const Arrival* arrival, const FlowPacket* moving) noexcept nogil
     cdef void _start(self, const Arrival* arrival) noexcept nogil
     cdef bint _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil
-    cdef bint _related(self, const Packet* packet, DecidedFlow* decided) noexcept nogil
+    cdef bint _related(
+        self, const Packet* packet, DecidedFlow* decided, int64_t* parent
+    ) noexcept nogil
     cdef void _show_carried(self, uint32_t number, bint reply, uint64_t bytes) noexcept nogil
     cdef void _end(self, uint32_t number) noexcept nogil
     cdef void _close(self, uint32_t number) noexcept nogil

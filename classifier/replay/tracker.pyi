@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 from classifier.engine.engine import Engine
 from classifier.policy import Network
+from classifier.replay.against import BothScripts
 from classifier.replay.flow_log import FlowLog
 from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
@@ -28,7 +29,7 @@ class Tracker:
         keep: bool = True,
         observer: Observer | None = None,
     ) -> None: ...
-    def follow(self, script: UplinkScript) -> None:
+    def follow(self, script: UplinkScript | BothScripts) -> None:
         """Run `script` as the capture's time goes on. Before the first packet."""
     def read(self, reader: CaptureReader) -> bool:
         """Take some ten thousand packets; False when the capture has no more.

@@ -35,9 +35,9 @@ def comparison_section(report: Report, comparison: Comparison, subject: Subject,
     content = facts(numbers) + _shares(report, other, subject, ways)
     if comparison.moves:
         content += _moves(comparison, ways)
-    if other.figures is not None and subject.other is not None:
+    if other.figures is not None:
         content += f"<h3>{name(subject.other_name)}</h3>"
-        content += uplinks_table(other, other.figures, subject.other, ways)
+        content += uplinks_table(other, other.figures, comparison.policy, ways)
     lead = "The same flows, decided by both policies."
     return section(f"Compared with {subject.other_name}", lead, content)
 

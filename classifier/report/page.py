@@ -31,7 +31,8 @@ def page(report: Report, subject: Subject) -> str:
     figures, against = report.figures, report.against
     if figures is None:
         raise ValueError("a page needs a report with figures")
-    ways = Ways(uplink.name for policy in subject.policies for uplink in policy.uplinks)
+    policies = [subject.policy] if against is None else [subject.policy, against.policy]
+    ways = Ways(uplink.name for policy in policies for uplink in policy.uplinks)
     sections = [summary_section(report, figures, subject, ways)]
     if against is not None:
         sections.append(comparison_section(report, against, subject, ways))
@@ -40,9 +41,9 @@ def page(report: Report, subject: Subject) -> str:
         rules_section(figures, ways),
         load_section("Load of the uplinks", figures, subject.policy, ways),
     ]
-    if against is not None and against.report.figures is not None and subject.other is not None:
+    if against is not None and against.report.figures is not None:
         title = f"Load of the uplinks with {subject.other_name}"
-        sections.append(load_section(title, against.report.figures, subject.other, ways))
+        sections.append(load_section(title, against.report.figures, against.policy, ways))
     sections.append(remotes_section(figures, ways))
     return (
         f"{_HEAD}<title>{text(subject.name)}: replay</title><style>{STYLE}</style></head><body>"

@@ -17,10 +17,5 @@ class Subject:
     """Of the policy: its file."""
     sources: Sequence[str]
     """Where the traffic comes from: captures."""
-    other: Policy | None = None
-    """The policy that the report compares it with."""
     other_name: str = ""
-
-    @property
-    def policies(self) -> tuple[Policy, ...]:
-        return (self.policy,) if self.other is None else (self.policy, self.other)
+    """Of the policy that the report compares it with, if any."""

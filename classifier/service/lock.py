@@ -53,6 +53,12 @@ class RuntimeLock:
         os.close(self._fd)
 
 
+def served_already(process: str) -> ConflictError:
+    return ConflictError(
+        f"a gateway is served in this network namespace already, by {process}; stop it first"
+    )
+
+
 class NamespaceLock:
     """Holds the calling thread's network namespace for this process.
 
@@ -79,10 +85,7 @@ class NamespaceLock:
         while not self._bound():
             found = holder()
             if found is not None and found.uid in (0, os.geteuid()):
-                raise ConflictError(
-                    f"a gateway is served in this network namespace already, by {found.process};"
-                    " stop it first"
-                )
+                raise served_already(found.process)
             if found is not None or time.monotonic() > deadline:
                 who = f"{found.process} of user {found.uid}" if found else "a silent process"
                 self.warnings = (

@@ -44,7 +44,7 @@ class Queues:
 
     @property
     def numbers(self) -> range:
-        return range(self._config.first, self._config.first + self._config.count)
+        return self._config.numbers
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Start reading; `on_failure` is called from the thread of a queue that broke."""

@@ -22,6 +22,7 @@ from classifier.host.snapshot import Snapshot
 from classifier.host.state import Family, table_of
 from classifier.policy import Policy
 from classifier.service.heal_limit import Action, HealLimit
+from classifier.service.lock import served_already
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +58,7 @@ class Look:
         for queue in self.snapshot.queues:
             # Whatever it told others: it answers the queue that rules of ours send to.
             if queue.number in self.snapshot.firewall.queued_to:
-                raise ConflictError(
-                    f"a gateway is served in this network namespace already, by {queue.owner};"
-                    " stop it first"
-                )
+                raise served_already(queue.owner)
 
     def check(self) -> None:
         """Raises HostError or ConflictError with everything that stands in the policy's way."""
@@ -139,7 +137,7 @@ class Reconciler:
             if action not in (Action.HEAL, Action.RETRY):
                 continue
             try:
-                steps.run(disturbed)
+                _run_apart(disturbed)
             except HostError as error:
                 failed.append(str(error))
                 if action is Action.HEAL:

@@ -73,8 +73,8 @@ def check_method(
             again = _selected(twin, flow, there, now, number)
             assert again is found, (
                 f"call {number}: two objects with the same seed returned {found!r} and {again!r}"
-                f" for {flow!r}; take random numbers from the seed given to prepare, and the time from"
-                " `now`, or say repeatable=False"
+                f" for {flow!r}; take random numbers from the seed given to prepare, and the time"
+                " from `now`, or say repeatable=False"
             )
         chosen[found.name] += 1
     return MethodReport(

@@ -17,23 +17,25 @@ cdef enum:
 
 
 cdef class Observer:
-    """Watches what `policy` does; with `other`, an engine, also what that one would do.
+    """Watches what `policy` does with the flows of a replay.
 
-    `interface` is where flows are said to come in, for `other`. With `keep` its log has each flow.
     With `number_packets` it is remembered which packet started each flow.
     """
 
-    def __cinit__(self, policy, Engine other=None, interface=None, bint keep=False,
-                  bint number_packets=False):
+    def __cinit__(self, policy, bint number_packets=False):
         self.tally = Tally(policy)
         self.remotes = Remotes()
         self.numbers_packets = number_packets
-        self.other = other
-        if other is None:
-            return
-        self.other_interface = 0 if interface is None else other.interface_number(interface)
-        self.other_log = FlowLog(len(other.policy.rules), keep)
-        self.other_tally = Tally(other.policy)
+
+    def compare(self, policy, Engine engine not None, interface, bint keep):
+        """Watch also what `engine` does with them, by another policy. Before the first packet.
+
+        `interface` is where flows are said to come in. With `keep` the log of it has each flow.
+        """
+        self.other = engine
+        self.other_interface = 0 if interface is None else engine.interface_number(interface)
+        self.other_log = FlowLog(len(policy.rules), keep)
+        self.other_tally = Tally(policy)
         self.moves = <Sum*>calloc(
             self.tally.timeline.columns * self.other_tally.timeline.columns, sizeof(Sum)
         )
@@ -101,6 +103,8 @@ cdef class Observer:
                 others.placement = decision.uplink
                 if decision.action == DROP_PACKET:
                     others.placement = PLACED_DROPPED
+            elif event.parent != NO_PARENT:
+                others.placement = self.flows[event.parent].other_placement
             flow.other_rule = others.rule
             flow.other_placement = others.placement
             flow.other_record = self.other_log.begin(packet, time, &others)

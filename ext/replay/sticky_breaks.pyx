@@ -11,7 +11,7 @@ import struct
 
 from classifier.policy import Sticky
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from classifier.engine.hashing cimport siphash
@@ -70,7 +70,9 @@ cdef class StickyBreaks:
         destroy(&self.table)
 
     cdef const Memory* memory(self, int32_t rule) noexcept nogil:
-        return &self.memories[<uint32_t>rule if rule >= 0 else self.rules]
+        return &self.memories[
+            <uint32_t>rule if 0 <= rule < <int64_t>self.rules else self.rules
+        ]
 
     cdef void place(
         self, const Packet* packet, const DecidedFlow* decided, const Memory* other, uint64_t now

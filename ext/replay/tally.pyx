@@ -1,6 +1,6 @@
 """What one policy does with the flows of a replay: over time, by rule, and with its remotes."""
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -49,7 +49,8 @@ cdef class Tally:
     cdef void end(
         self, int32_t rule, uint8_t column, uint64_t packets, uint64_t bytes
     ) noexcept nogil:
-        cdef uint32_t row = <uint32_t>rule if rule >= 0 else self.rules
+        # As for the log: the engine may have another policy by now.
+        cdef uint32_t row = <uint32_t>rule if 0 <= rule < <int64_t>self.rules else self.rules
         cdef Sum* use
         if column != NO_COLUMN:
             use = &self.uses[row * self.timeline.columns + column]

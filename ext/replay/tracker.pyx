@@ -42,7 +42,7 @@ from classifier.replay.helpers cimport (
 )
 from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport left_alone, set_network, within
-from classifier.replay.observer cimport Event, Observer
+from classifier.replay.observer cimport NO_PARENT, Event, Observer
 from classifier.replay.reader cimport CaptureReader
 from classifier.replay.states cimport (
     FLUSHED,
@@ -94,8 +94,8 @@ cdef class Tracker:
 
     `lan` are networks (of `ipaddress`) that are inside; with none, every flow is taken for an
     outbound one. `in_interface` is where the flows are said to come in. With `keep` the log has
-    each flow. `observer` watches what the sums do not tell. Helpers are those of the engine's policy;
-    of these, only FTP's is known.
+    each flow. Helpers are those of the engine's policy; of these, only FTP's is known. `observer`
+    watches what the sums do not tell.
     """
 
     def __cinit__(
@@ -215,9 +215,9 @@ cdef class Tracker:
             if self.table.count > self.table.room // 2:
                 if not resize(&self.table, self.table.room * 2):
                     return False
-        if self.reads_ftp and not reserve_controls(&self.helpers, BATCH):
-            return False
         if self.observer is not None and not self.observer.reserve(self.table.room, BATCH):
+            return False
+        if self.reads_ftp and not reserve_controls(&self.helpers, BATCH):
             return False
         return self.log.reserve(BATCH)
 
@@ -351,10 +351,10 @@ cdef class Tracker:
                 flow.packets = 1
             flow.packets += arrival.packets
             flow.bytes += arrival.bytes
-            if flow.flags & HELPED:
-                self._read(number, arrival, &moving)
             if self.observer is not None:
                 self._show_carried(number, direction == REPLY, arrival.bytes)
+            if flow.flags & HELPED:
+                self._read(number, arrival, &moving)
             if result == KILLED:
                 self._end(number)
             return
@@ -393,21 +393,15 @@ cdef class Tracker:
         flow.packets = arrival.packets
         flow.bytes = arrival.bytes
         extra.hash = arrival.tuple.hash
+        event.parent = NO_PARENT
         asked = False
-        if not self._related(arrival.packet, &decided):
+        if not self._related(arrival.packet, &decided, &event.parent):
             asked = self._decide(arrival.packet, &decided)
         extra.placement = decided.placement
         extra.record = self.log.begin(arrival.packet, arrival.time, &decided)
-        event.number = insert(&self.table, &flow, &extra)
-        if (
-            self.reads_ftp and arrival.packet.protocol == TCP and arrival.tuple.dport == FTP_PORT
-            and decided.placement < PLACED_DROPPED
-        ):
-            self.table.flows[event.number].flags |= HELPED
-            self.table.extras[event.number].own.control = begin_control(
-                &self.helpers, event.number
-            )
+        number = insert(&self.table, &flow, &extra)
         if self.observer is not None:
+            event.number = number
             event.now = self.now
             event.packets = arrival.packets
             event.bytes = arrival.bytes
@@ -415,6 +409,12 @@ cdef class Tracker:
                 &event, arrival.packet, arrival.time, self.packets, &decided, asked
             )
             self.observer.carry(&event, False)
+        if (
+            self.reads_ftp and arrival.packet.protocol == TCP and arrival.tuple.dport == FTP_PORT
+            and decided.placement < PLACED_DROPPED
+        ):
+            self.table.flows[number].flags |= HELPED
+            self.table.extras[number].own.control = begin_control(&self.helpers, number)
 
     # Where a new flow goes: by the engine, unless a gateway would not have asked it; then False.
     cdef bint _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil:
@@ -446,7 +446,10 @@ cdef class Tracker:
         self.observer.carry(&event, reply)
 
     # Whether a flow was announced on another one: the kernel then gives it that one's mark.
-    cdef bint _related(self, const Packet* packet, DecidedFlow* decided) noexcept nogil:
+    # `parent` becomes the number of that one.
+    cdef bint _related(
+        self, const Packet* packet, DecidedFlow* decided, int64_t* parent
+    ) noexcept nogil:
         cdef uint32_t control
         if (
             not self.helpers.expected or packet.protocol != TCP
@@ -457,6 +460,7 @@ cdef class Tracker:
         decided.rule = -1
         decided.reason = REASON_RELATED
         decided.placement = self.table.extras[control].placement
+        parent[0] = control
         return True
 
     # Log a flow's end and forget it.

@@ -55,7 +55,7 @@ def own_flows(gateway: Lab) -> dict[str, set[str]]:
             answers = gateway.connect(flows, sender="gateway")
             assert None not in answers.values(), (protocol, family)
         remotes = gateway.flows(4, "udp", DNS, source=None, family=family)
-        assert all([is_answered(gateway, flow) for flow in remotes])
+        assert all(is_answered(gateway, flow) for flow in remotes)
     found: dict[str, set[str]] = {}
     kinds: dict[str, set[tuple[int, int]]] = {}
     for flow, uplinks in gateway.tap.flows().items():

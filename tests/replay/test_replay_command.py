@@ -211,3 +211,47 @@ def test_a_terminal_gets_progress_and_the_same_summary(policy_file, capture):
     assert process.returncode == 0
     assert json.loads(output)["packets"] == 7
     assert Path(capture).name.encode() in shown.replace(b"\r\n", b"")
+
+
+def test_rate_tells_packets_flows_and_both_times(policy_file, write):
+    path = write(pcap([at(n, ipv4(IN, OUT, 17, udp(n, 53))) for n in range(100)], link=RAW))
+    done = nfq_classifier(policy_file, path, "--rate", "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    rate = json.loads(done.stdout)["rate"]
+    assert rate["capture_seconds"] == 99.0
+    assert 0 < rate["seconds"] < 60
+    assert rate["packets_per_second"] == pytest.approx(100 / rate["seconds"])
+    assert rate["flows_per_second"] == pytest.approx(100 / rate["seconds"])
+    for form in ((), ("--flows",)):
+        done = nfq_classifier(policy_file, path, "--rate", *form)
+        plain = nfq_classifier(policy_file, path, *form)
+        assert done.stderr.startswith(b"100 packets and 100 flows of 99.000 s in 0.")
+        assert done.stderr.count(b"packets/s, ") == done.stderr.count(b" flows/s\n") == 1
+        assert len(done.stdout.splitlines()) == len(plain.stdout.splitlines())
+
+
+def test_uplinks_fail_at_their_time_and_what_did_not_happen_is_said(policy_file, write):
+    path = write(pcap([at(n, ipv4(IN, OUT, 17, udp(n, 53))) for n in range(100)], link=RAW))
+    done = nfq_classifier(
+        policy_file, path, "--json", "--seed", "1",
+        "--at", "50s a down", "--at", "90s a up", "--at", "2m b drain",
+    )  # fmt: skip
+    assert done.returncode == 0
+    uplinks = json.loads(done.stdout)["uplinks"]
+    assert (uplinks["a"]["flows"], uplinks["b"]["flows"]) == (30, 70)
+    assert done.stderr == (
+        b"nfq-classifier: --at '120s b drain' did not happen: the captures end after 99s\n"
+    )
+
+
+def test_a_wrong_event_is_wrong_usage_and_reads_nothing(policy_file):
+    done = nfq_classifier(policy_file, "/nonexistent.pcap", "--at", "50s x down")
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"nfq-classifier: at = '50s x down': the policy has no uplink 'x' (a, b)\n"
+    )
+
+
+def test_into_a_pipe_goes_no_progress(policy_file, capture):
+    done = nfq_classifier(policy_file, capture, "--json")
+    assert done.stderr == b""

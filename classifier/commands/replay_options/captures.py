@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from classifier.commands.replay_options import progress
+from classifier.config import load_policy
 from classifier.errors import CaptureError
 from classifier.policy import Policy
 from classifier.replay import Replay
@@ -53,6 +54,9 @@ def read(
         in_interface=options.in_interface,
         keep=keep,
         at=options.at,
+        against=None if options.against is None else load_policy(options.against),
+        watch=options.report is not None,
+        number_packets=options.annotate is not None,
     )
     with progress.shown() as shown:
         for path in in_order_of_time(options.captures):

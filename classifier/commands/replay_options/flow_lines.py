@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
 
 from classifier.commands.replay_options.output import Replayed
+from classifier.replay.flow_formats import json_lines
 
 NEEDS_FLOWS = True
 
@@ -24,5 +23,5 @@ def wanted(options: argparse.Namespace) -> bool:
 
 
 def put_out(_options: argparse.Namespace, replayed: Replayed) -> None:
-    for decision in replayed.report.decisions:
-        print(json.dumps(asdict(decision)))
+    for line in json_lines(replayed.report):
+        print(line)

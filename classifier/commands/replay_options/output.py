@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from classifier.policy import Policy
-from classifier.replay import Report
+from classifier.replay import Replay, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Replayed:
     report: Report
     seconds: float
     """Wall time that reading and deciding took."""
+    replay: Replay
+    """What made the report."""
 
 
 class Output(Protocol):
@@ -29,6 +31,7 @@ class Output(Protocol):
     def arguments(self, parser: argparse._ActionsContainer) -> None:
         """Add the options of this output; of those that print, one may be given."""
 
-    def wanted(self, options: argparse.Namespace) -> bool: ...
+    def wanted(self, options: argparse.Namespace) -> bool:
+        """Whether it was asked for; UsageError where it was and cannot be made."""
 
     def put_out(self, options: argparse.Namespace, replayed: Replayed) -> None: ...

@@ -29,7 +29,7 @@ def shown() -> Iterator[Progress]:
     ) as bars:
 
         def start(path: str) -> Callable[[int], None]:
-            task = bars.add_task(path, total=_size(path))
+            task = bars.add_task(Path(path).name, total=_size(path))
             return lambda done: bars.update(task, completed=done)
 
         yield start

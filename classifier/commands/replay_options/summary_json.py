@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
+from classifier.commands.replay_options import against
 from classifier.commands.replay_options.output import Replayed
 from classifier.commands.replay_options.rate import rate
 from classifier.replay import Report, Use
@@ -25,6 +26,8 @@ def put_out(options: argparse.Namespace, replayed: Replayed) -> None:
     said = summary(replayed.report)
     if options.rate:
         said["rate"] = rate(replayed)
+    if replayed.report.against is not None:
+        said["against"] = against.data(replayed.policy, replayed.report, replayed.report.against)
     print(json.dumps(said, indent=2))
 
 

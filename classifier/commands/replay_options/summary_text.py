@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from classifier.commands.replay_options import against
 from classifier.commands.replay_options.output import Replayed
 from classifier.commands.table import Column, render
 from classifier.replay import Report
@@ -21,6 +22,9 @@ def wanted(_options: argparse.Namespace) -> bool:
 
 def put_out(options: argparse.Namespace, replayed: Replayed) -> None:
     print(text(replayed.report, bool(options.lan)), end="")
+    if replayed.report.against is not None:
+        names = options.file, options.against
+        print("\n" + against.text(replayed.policy, replayed.report, names), end="")
 
 
 def text(report: Report, inside_known: bool) -> str:

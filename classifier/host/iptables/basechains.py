@@ -18,16 +18,21 @@ from pyroute2.nftables.main import NFTables
 
 from classifier.host.iptables.ruleset import OurRules
 from classifier.host.memory import BaseChain
-from classifier.host.state import ADDRESS_FAMILIES, Family
+from classifier.host.state import ADDRESS_FAMILIES, FAMILIES_BY_NAME, FAMILY_NAMES, Family
 
 # The names file is in the namespace of the thread; /proc/net is that of the main thread.
 _LEGACY_NAMES: dict[Family, Path] = {
     4: Path("/proc/thread-self/net/ip_tables_names"),
     6: Path("/proc/thread-self/net/ip6_tables_names"),
 }
-_FAMILY_NAMES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+_NFT_FAMILIES = {
+    **{ADDRESS_FAMILIES[family]: name for family, name in FAMILY_NAMES.items()},
+    1: "inet",
+    3: "arp",
+    5: "netdev",
+    7: "bridge",
+}
 """NFPROTO_* in <linux/netfilter.h>, as nft calls them."""
-_IP_FAMILIES: dict[str, Family] = {"ip": 4, "ip6": 6}
 _ACCEPT = 1  # NF_ACCEPT in <linux/netfilter.h>
 _NON_RECURSIVE = 0x100  # NLM_F_NONREC: EBUSY, rather than delete what is inside
 
@@ -64,15 +69,15 @@ def nft_chains() -> tuple[NftChain, ...]:
 
 
 def _family(message: Any) -> str:
-    return _FAMILY_NAMES.get(message["nfgen_family"], "unknown")
+    return _NFT_FAMILIES.get(message["nfgen_family"], "unknown")
 
 
 def nft_base_chains(chains: Iterable[NftChain]) -> frozenset[BaseChain]:
     """The tables and base chains among `chains` that iptables may use."""
     return frozenset(
-        BaseChain(_IP_FAMILIES[chain.family], chain.table, chain.name or None)
+        BaseChain(FAMILIES_BY_NAME[chain.family], chain.table, chain.name or None)
         for chain in chains
-        if chain.family in _IP_FAMILIES and (chain.hooked or not chain.name)
+        if chain.family in FAMILIES_BY_NAME and (chain.hooked or not chain.name)
     )
 
 

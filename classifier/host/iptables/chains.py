@@ -120,7 +120,7 @@ def _queue(path: PacketPath) -> Iterable[str]:
     # Stays on the packet only if nobody answers; nfqc-save tells these apart by it.
     yield f"-j MARK {_set(path.marks.unclassified, path.marks.mask)}"
     queue = path.queue
-    last = queue.first + queue.count - 1
+    last = queue.numbers[-1]
     numbers = f"num {queue.first}" if queue.count == 1 else f"balance {queue.first}:{last}"
     bypass = " --queue-bypass" if queue.overload == "accept" else ""
     yield f"-j NFQUEUE --queue-{numbers}{bypass}"

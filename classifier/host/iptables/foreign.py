@@ -81,8 +81,7 @@ def _queue(rule: str, policy: Policy) -> str:
     if not match:
         return ""
     first, last = int(match[1]), int(match[2] or match[1])
-    ours = range(policy.queue.first, policy.queue.first + policy.queue.count)
-    numbers = [number for number in ours if first <= number <= last]
+    numbers = [number for number in policy.queue.numbers if first <= number <= last]
     return f"sends packets to queue {numbers[0]}, which is ours" if numbers else ""
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import get_args
 
-from classifier.errors import HostError
 from classifier.host import memory
 from classifier.host.iptables import basechains, hidden_jumps, programs
 from classifier.host.iptables.basechains import NftChain
@@ -24,7 +23,8 @@ from classifier.host.iptables.ruleset import (
 )
 from classifier.host.memory import BaseChain, Memory
 from classifier.host.nftables import listing
-from classifier.host.state import Family
+from classifier.host.programs import RefusedError
+from classifier.host.state import FAMILIES_BY_NAME, Family
 
 _COMMENT = re.compile(r'-m comment --comment "(.*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -119,7 +119,7 @@ def _hidden(chains: Iterable[NftChain], saved: Iterable[Saved]) -> Iterator[tupl
     shown = {(s.family, table) for s in read for table in _tables(s.text)}
     unreadable = {(s.family, *place) for s in read for place in s.unreadable}
     for chain in chains:
-        place = (_family(chain.family), chain.table)
+        place = (FAMILIES_BY_NAME.get(chain.family), chain.table)
         if not chain.name and place not in shown:
             yield "table", chain.family, chain.table
         elif (*place, chain.name) in unreadable:
@@ -135,10 +135,6 @@ def ruleset(variant: Variant, family: Family) -> Ruleset:
     tables = basechains.nft_base_chains(chains) if variant == "nft" else basechains.legacy_tables()
     saved = _saved(variant, tables, _Source(chains, frozenset(TABLES)))
     return FirewallSnapshot(variant, tuple(saved)).ruleset(variant, family)
-
-
-def _family(name: str) -> Family | None:
-    return {"ip": 4, "ip6": 6}.get(name)  # type: ignore[return-value]
 
 
 def _tables(text: str) -> list[str]:
@@ -171,7 +167,7 @@ def _save_whole(variant: Variant, family: Family) -> str | None:
     """All tables; None where the program cannot read a rule of nft, and ends there."""
     try:
         return programs.save(variant, family)
-    except HostError:
+    except RefusedError:
         if variant == "legacy":
             raise
         return None
@@ -183,7 +179,7 @@ def _save_tables(variant: Variant, family: Family, tables: list[str], source: _S
     for table in tables:
         try:
             texts.append(programs.save(variant, family, "-t", table))
-        except HostError:
+        except RefusedError:
             if variant == "legacy":
                 raise
             text, chains = _chain_by_chain(family, table, source)
@@ -196,14 +192,14 @@ def _chain_by_chain(family: Family, table: str, source: _Source) -> tuple[str, l
     """A table of nf_tables in the words of iptables-save, and the chains that it cannot read."""
     lines, unreadable = [f"*{table}"], []
     for chain in source.chains:
-        if (_family(chain.family), chain.table) != (family, table) or not chain.name:
+        if (FAMILIES_BY_NAME.get(chain.family), chain.table) != (family, table) or not chain.name:
             continue
         if source.tables is not None and not chain.hooked and not is_ours(chain.name):
             continue
         lines.append(f":{chain.name} - [0:0]")
         try:
             text = programs.list_chain("nft", family, table, chain.name)
-        except HostError:
+        except RefusedError:
             unreadable.append(chain.name)
             place = BaseChain(family, table, chain.name)
             lines += [f"-A {chain.name} -j {name}" for name in hidden_jumps.targets(place)]

@@ -62,8 +62,7 @@ def _our_queue(statement: Mapping[str, Any], policy: Policy) -> str:
     if not isinstance(wanted, int | list):
         return ""  # computed from the packet
     first, last = wanted if isinstance(wanted, list) else (wanted, wanted)
-    ours = range(policy.queue.first, policy.queue.first + policy.queue.count)
-    return next((str(number) for number in ours if first <= number <= last), "")
+    return next((str(number) for number in policy.queue.numbers if first <= number <= last), "")
 
 
 def _set_bits(statement: Mapping[str, Any], maps: Mapping[str, Any]) -> int:

@@ -1,0 +1,142 @@
+"""A sweep as a whole: what has to be done, where, and the table that comes of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from classifier.errors import UsageError
+from classifier.policy import Network
+from classifier.sweep import table
+from classifier.sweep.cluster import run_on_dask
+from classifier.sweep.local import cores, run_here
+from classifier.sweep.policies import variants
+from classifier.sweep.tasks import CaptureSet, Options, Outcome, Row, Task, tasks
+
+FilePath = str | os.PathLike[str]
+Captures = Mapping[str, FilePath | Iterable[FilePath]] | FilePath | Iterable[FilePath]
+_WRITE_SECONDS = 1.0
+
+
+class Sweep:
+    """Tasks, of which some may be finished by an earlier run that wrote the same table."""
+
+    def __init__(self, wanted: Sequence[Task], out: FilePath | None = None) -> None:
+        self.tasks = tuple(wanted)
+        self._out = None if out is None else Path(out)
+        self._outcomes: dict[str, Outcome] = {}
+        if self._out is not None:
+            table.check_name(self._out)
+            self._outcomes = table.finished(self._out, self.tasks)
+
+    @property
+    def left(self) -> list[Task]:
+        """What is still to be done."""
+        return list(
+            {task.id: task for task in self.tasks if task.id not in self._outcomes}.values()
+        )
+
+    def run(
+        self, jobs: int | None = None, dask: str | None = None
+    ) -> Iterator[tuple[Task, Outcome]]:
+        """Do what is left, in so many processes (default: one for each core) or on the cluster of
+        the Dask scheduler at `dask`. Each task comes out when it is done, or has failed. The table
+        is written every second, and at the end, however that comes."""
+        if jobs is not None and jobs < 1:
+            raise UsageError(f"jobs {jobs}: must be 1 or more")
+        left = self.left
+        if not left:
+            self._write()
+            return
+        done = run_here(left, jobs or cores()) if dask is None else run_on_dask(left, dask)
+        written = time.monotonic()
+        try:
+            for task, outcome in done:
+                self._outcomes[task.id] = outcome
+                if time.monotonic() - written > _WRITE_SECONDS:
+                    self._write()
+                    written = time.monotonic()
+                yield task, outcome
+        finally:
+            self._write()
+
+    def rows(self) -> list[Row]:
+        """The table so far: a row for each task that is done or has failed."""
+        return table.rows(self._outcomes, self.tasks)
+
+    def _write(self) -> None:
+        if self._out is not None:
+            table.write(self._out, self.rows())
+
+
+def sweep(
+    policies: FilePath | Iterable[FilePath],
+    captures: Captures,
+    *,
+    values: Mapping[str, Sequence[object]] | None = None,
+    out: FilePath | None = None,
+    jobs: int | None = None,
+    dask: str | None = None,
+    seed: int = 0,
+    lan: Iterable[str | Network] = (),
+    in_interface: str | None = None,
+    progress: Callable[[str, str | None], None] | None = None,
+) -> list[Row]:
+    """Run every policy over every set of captures, side by side; returns the table's rows.
+
+    `policies` are files. `values` maps keys of them (`balancers.all.method`, `rules[2].use`) to
+    values that are tried in turn, in all combinations. `captures` maps names of sets to what each
+    holds; of paths alone, each is a set. `out` (.csv or .parquet) is where the table goes; tasks
+    that it has already are not done again, as long as their policy, captures (sizes and times of
+    modification), options and this program's version are the same. `jobs` processes do the work
+    (default: one for each core), or the workers of the Dask scheduler at `dask`. `seed`, `lan` and
+    `in_interface` are as for `replay`. `progress` hears the name of each task that is done, and
+    its error or None.
+
+    A row has `policy`, the values, `captures`, the keys of `replay --json` (`uplinks.NAME.flows`,
+    `rules.NAME`, ...), `error` and `id`. A task that fails has only an error.
+
+    Raises `ConfigError` and `UsageError` before anything is done.
+    """
+    found = plan(policies, captures, values=values, seed=seed, lan=lan, in_interface=in_interface)
+    made = Sweep(found, out)
+    for task, outcome in made.run(jobs, dask):
+        if progress is not None:
+            progress(task.name, outcome.error)
+    return made.rows()
+
+
+def plan(
+    policies: FilePath | Iterable[FilePath],
+    captures: Captures,
+    *,
+    values: Mapping[str, Sequence[object]] | None = None,
+    seed: int = 0,
+    lan: Iterable[str | Network] = (),
+    in_interface: str | None = None,
+) -> list[Task]:
+    """The tasks of a sweep; see there."""
+    files = [policies] if isinstance(policies, str | os.PathLike) else policies
+    return tasks(
+        variants([os.fspath(file) for file in files], values),
+        list(_capture_sets(captures)),
+        Options(seed, tuple(str(network) for network in lan), in_interface),
+    )
+
+
+def _capture_sets(captures: Captures) -> Iterator[CaptureSet]:
+    if isinstance(captures, Mapping):
+        for name, paths in captures.items():
+            yield _capture_set(name, [paths] if isinstance(paths, str | os.PathLike) else paths)
+    else:
+        for path in [captures] if isinstance(captures, str | os.PathLike) else captures:
+            yield _capture_set(os.fspath(path), [path])
+
+
+def _capture_set(name: str, paths: Iterable[FilePath]) -> CaptureSet:
+    names = [os.fspath(path) for path in paths]
+    if "-" in names:
+        raise UsageError('captures "-": standard input can be read only once; name files')
+    return CaptureSet(name, tuple(os.fspath(Path(path).absolute()) for path in names))

@@ -1,0 +1,144 @@
+"""The table of a sweep: a row for each task, as CSV or parquet, from which a sweep goes on."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from classifier.config.reading import written
+from classifier.errors import ClassifierError, UsageError
+from classifier.sweep.tasks import Outcome, Row, Task, Value
+
+_PARQUET = ".parquet"
+
+
+def rows(outcomes: Mapping[str, Outcome], tasks: Iterable[Task]) -> list[Row]:
+    """A row for each task that has an outcome, in the order of the tasks."""
+    made = []
+    for task in tasks:
+        found = outcomes.get(task.id)
+        if found is None:
+            continue
+        row: Row = {"policy": task.policy}
+        row.update({key: _shown(value) for key, value in task.values.items()})
+        row.update({"captures": task.captures, **found.row})
+        row.update({"error": found.error or "", "id": task.id})
+        made.append(row)
+    return made
+
+
+def columns(rows: Iterable[Row]) -> list[str]:
+    """Of all rows, in the order in which they come; an error and the id of the task stand last."""
+    found = dict.fromkeys(column for row in rows for column in row)
+    for last in ("error", "id"):
+        found.pop(last, None)
+    return [*found, "error", "id"]
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns(rows), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def check_name(path: Path) -> None:
+    """UsageError: nothing can be written under that name."""
+    if path.suffix not in (".csv", _PARQUET):
+        raise UsageError(f"--out {path}: must end in .csv or {_PARQUET}")
+    if path.suffix == _PARQUET:
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise UsageError(
+                f"--out {path}: needs pyarrow: pip install 'nfq-classifier[parquet]'"
+            ) from None
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Put the table where the one before was, whole or not at all."""
+    new = path.with_name(f"{path.name}.new")
+    try:
+        if path.suffix == _PARQUET:
+            _write_parquet(new, rows)
+        else:
+            new.write_text(csv_text(rows), encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise ClassifierError(f"--out {path}: cannot be written: {error.strerror}") from None
+
+
+def finished(path: Path, tasks: Sequence[Task]) -> dict[str, Outcome]:
+    """What an earlier run of these tasks has left, by id; empty if there is no table yet.
+
+    UsageError: the file is no table of a sweep, or of one that has none of these tasks.
+    """
+    if not path.exists():
+        return {}
+    try:
+        read = _read_parquet(path) if path.suffix == _PARQUET else _read_csv(path)
+        by_id = {str(row["id"]): row for row in read}
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"--out {path}: is no table of a sweep: {error!r}") from None
+    wanted = {task.id: task for task in tasks}
+    if by_id and not by_id.keys() & wanted.keys():
+        raise UsageError(
+            f"--out {path}: is the table of another sweep, or of one before policies, captures or "
+            "this program were changed; remove it or name another file"
+        )
+    return {
+        id: Outcome(_numbers(row, wanted[id]))
+        for id, row in by_id.items()
+        if id in wanted and not row.get("error")
+    }
+
+
+def _numbers(row: Mapping[str, Value | None], task: Task) -> Row:
+    names = {"policy", "captures", "error", "id", *task.values}
+    return {
+        column: _number(value) if isinstance(value, str) else value
+        for column, value in row.items()
+        if column not in names and value is not None and value != ""
+    }
+
+
+def _number(text: str) -> Value:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _shown(value: object) -> Value:
+    """A value of the configuration; what is no text or number as TOML has it."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return value
+    return written(value)
+
+
+def _read_csv(path: Path) -> list[dict[str, Value | None]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _read_parquet(path: Path) -> list[dict[str, Value | None]]:
+    from pyarrow import parquet
+
+    read: list[dict[str, Value | None]] = parquet.read_table(path).to_pylist()
+    return read
+
+
+def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    values: dict[str, list[Value | None]] = {
+        column: [row.get(column) for row in rows] for column in columns(rows)
+    }
+    for column, found in values.items():
+        if len({type(value) for value in found} - {type(None)}) > 1:
+            values[column] = [None if value is None else str(value) for value in found]
+    parquet.write_table(pyarrow.table(values), path)

@@ -1,0 +1,6 @@
+"""For tests of policies: captures replayed, and assertions that say what they found."""
+
+from classifier.testing.asserting import PolicyAssertionError
+from classifier.testing.outcome import Outcome, Replays, replay
+
+__all__ = ["PolicyAssertionError", "Outcome", "Replays", "replay"]
