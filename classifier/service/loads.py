@@ -24,10 +24,11 @@ class LoadSampler:
         """Sample twice a second while a balancer of the policy wants it, until cancelled."""
         while True:
             if wants_loads(self._engine.policy):
-                self._sample()
+                self.sample()
             await asyncio.sleep(SAMPLE_SECONDS)
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Tell the engine what it is now."""
         read, now = link_bytes(), time.monotonic()
         uplinks = self._engine.policy.uplinks
         self._meter.sample(
