@@ -12,12 +12,13 @@ import sys
 from dataclasses import asdict
 from types import ModuleType
 
-from bench import decide, drain, replay, start
+from bench import decide, drain, methods, replay, start
 from classifier.errors import ClassifierError
 
 CASES: dict[str, ModuleType] = {
     "decide": decide,
     "drain": drain,
+    "methods": methods,
     "replay": replay,
     "start": start,
 }

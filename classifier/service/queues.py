@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import zip_longest
 
 from classifier.engine.classifier import Classifier
 from classifier.policy import Policy
@@ -120,8 +119,8 @@ class Queues:
                 log.error("queue %d: its thread hangs, and is left behind", number)
 
     def close(self) -> None:
-        hanging = [thread.is_alive() for thread in self._threads]
-        for source, hangs in zip_longest(self._sources, hanging, fillvalue=False):
+        for index, source in enumerate(self._sources):
+            hangs = index < len(self._threads) and self._threads[index].is_alive()
             if not hangs:  # what it holds goes with the process
                 source.close()
 
