@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from types import ModuleType
 
-from bench import decide, drain, methods, replay, start
+from bench import decide, drain, methods, replay, shaped, start
 from classifier.errors import ClassifierError
 
 CASES: dict[str, ModuleType] = {
@@ -20,6 +20,7 @@ CASES: dict[str, ModuleType] = {
     "drain": drain,
     "methods": methods,
     "replay": replay,
+    "shaped": shaped,
     "start": start,
 }
 

@@ -11,6 +11,7 @@ from classifier.config.advice import size_text, sticky_memory
 from classifier.config.names import dscp_name, protocol_name
 from classifier.host.state import table_of
 from classifier.policy import (
+    BY_WEIGHTS,
     Balancer,
     Capacity,
     Health,
@@ -217,7 +218,11 @@ def _health_data(health: Health) -> dict[str, object]:
 
 
 def _balancer_row(balancer: Balancer) -> tuple[str, ...]:
-    shares = ", ".join(f"{member.uplink} {share:.1%}" for member, share in _shares(balancer))
+    by_weights = balancer.method in BY_WEIGHTS
+    shares = ", ".join(
+        f"{member.uplink} {share:.1%}" if by_weights else member.uplink
+        for member, share in _shares(balancer)
+    )
     method = balancer.method
     if balancer.options:
         method += f" ({', '.join(_option_text(*option) for option in balancer.options.items())})"
