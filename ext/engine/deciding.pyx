@@ -4,7 +4,7 @@ from classifier.engine.balancers cimport (
     is_remembered, remember, remembered, sticky_key, turns_of,
 )
 from classifier.engine.hashing cimport address_pair, siphash
-from classifier.engine.loads cimport fuller, rate_now
+from classifier.engine.loads cimport fuller, rate_with
 from classifier.engine.matching cimport Candidates, look_up, next_rule
 from classifier.engine.method_values cimport NewFlow, UplinkFigures
 from classifier.engine.methods cimport Choice, WeightedUplink, drawn
@@ -321,15 +321,14 @@ cdef uint8_t picked(
 cdef void write_figures(
     const State* state, uint8_t id, uint64_t more, UplinkFigures* figures
 ) noexcept nogil:
-    cdef const uint64_t* flows = &state.counts.uplinks[0]
+    cdef uint64_t flows = state.counts.uplinks[id] + more
     cdef int direction = fuller(&state.loads, flows, id)
     cdef double capacity = state.loads.capacity[direction][id]
     figures.id = id
-    figures.flows = flows[id] + more
+    figures.flows = flows
     figures.rate = -1
     if state.loads.measured[id]:
-        figures.rate = rate_now(&state.loads, flows, direction, id)
-        figures.rate += state.loads.expected[direction] * <double>more
+        figures.rate = rate_with(&state.loads, flows, direction, id)
     figures.capacity = capacity if capacity > 0 else -1
     figures.latency = state.loads.latency[id]
 
