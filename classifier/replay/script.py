@@ -129,7 +129,10 @@ class UplinkScript:
             self._states = self._judged()
             # The policy first, as on a gateway.
             self._use()
-            ended += [(u.id, family) for u, family in to_end(self._policy, before, self._states)]
+            for uplink, family in to_end(self._policy, before, self._states):
+                # A flow that began just now would be put on this uplink once more.
+                self._engine.forget_in_flight(uplink.name)
+                ended.append((uplink.id, family))
         return ended
 
     def _judged(self) -> States:
