@@ -152,7 +152,7 @@ def test_flows_on_a_standby_move_back_where_that_is_wanted(raw, failback):
 
 
 def test_a_flow_that_began_just_before_moves_back_too(raw):
-    """For five seconds the engine knows a flow that is in flight; not one whose connection ended."""
+    """For five seconds the engine knows a flow in flight; not one whose connection has ended."""
     policy = three(a='failback = "move"')
     path = raw([at(0, new(5)), *(at(n, ipv4(IN, OUT, 17, udp(1, 53))) for n in (10, 11, 13, 14))])
     assert uplinks(policy, path, "5s a down", "5s b down", "12s a up") == ["a", "c", "a"]
