@@ -41,7 +41,7 @@ from classifier.service.reconcile import Look, Reconciler
 from classifier.service.release import Release
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
-from classifier.service.sticky import StickyEntries
+from classifier.service.sticky import StickyEntries, engine_now
 from classifier.service.uplinks import States, Uplinks, Usable, connections_to_end, link_bytes
 from classifier.state.asked import Asked, store_asked, stored_asked
 from classifier.state.health import stored_bad
@@ -139,8 +139,7 @@ class Service:
         # A sixth of a second, much of it without the interpreter's lock: the host is looked at
         # meanwhile.
         importing = loop.run_in_executor(None, _control_server)
-        loop.add_reader(lock.fileno(), lock.turn_away)
-        undo.callback(loop.remove_reader, lock.fileno())
+        lock.turn_away_on(loop)
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
         self._classifier = Classifier(policy, self._seed())
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
@@ -154,7 +153,9 @@ class Service:
         self._remember(self._settings.state_dir)
         self._take(first)
         self._give(first)
-        self._sticky = StickyEntries(self._classifier.engine, self._settings.state_dir)
+        self._sticky = StickyEntries(
+            self._classifier.engine, self._settings.state_dir, self._settings.runtime_dir
+        )
         self._sticky.load()
 
         def stop() -> None:
@@ -332,6 +333,7 @@ class Service:
         """After an uplink has gone or is back; only where another uplink takes their flows."""
         for uplink in connections_to_end(self._policy, before, self._uplinks.states):
             log.info("uplink %s: its connections are ended, to be begun elsewhere", uplink.name)
+            self._classifier.engine.let_flights_go(uplink.name, engine_now())
             conntrack.flush(self._policy.mark(uplink), self._policy.gateway.mask)
 
     def _described(self) -> str:

@@ -17,7 +17,8 @@ from libc.string cimport memcpy, memset
 
 from classifier.engine.engine cimport DROP_PACKET, Decision, Engine
 from classifier.engine.protocols cimport TCP
-from classifier.engine.wire cimport WHOLE, Packet, parse
+from classifier.engine.wire cimport Packet
+from classifier.replay.arrival cimport Arrival, classify, set_packet
 from classifier.replay.carried cimport Carried
 from classifier.replay.flow_log cimport (
     PLACED_DIRECT, PLACED_DROPPED, PLACED_INBOUND, DecidedFlow, FlowLog,
@@ -65,7 +66,6 @@ from classifier.replay.tuples cimport (
     ICMP_ERROR,
     ICMP_PEER,
     MALFORMED_PACKET,
-    NO_IP_PACKET,
     TRACKED_PACKET,
     UNTRACKED_PACKET,
     Tuple,
@@ -185,7 +185,7 @@ cdef class Tracker:
         cdef Arrival arrival
         cdef int i, count = reader.read(frames, BATCH)
         for i in range(count):
-            classes[i] = self._classify(&frames[i], &packets[i], &tuples[i])
+            classes[i] = classify(&frames[i], &packets[i], &tuples[i])
             if classes[i] == TRACKED_PACKET:
                 hash_tuple(&self.table, &packets[i], &tuples[i])
                 fetch_slot(&self.table, tuples[i].hash)
@@ -241,28 +241,6 @@ cdef class Tracker:
         if expires == FLUSHED:
             expires = self.table.extras[number].own.forgotten_at
         return expires <= self.now
-
-    # Parse a packet and see what is to be done with it.
-    cdef uint8_t _classify(self, const Frame* frame, Packet* packet, Tuple* tuple) noexcept nogil:
-        cdef const uint8_t* data = frame.data
-        if data is NULL:
-            return NO_IP_PACKET
-        if parse(data, frame.size, packet):
-            return MALFORMED_PACKET
-        if frame.version and packet.family != frame.version:
-            return MALFORMED_PACKET
-        # No length in the header: a packet that the network card was to cut, or that it had put
-        # together. The parser had to take what was captured of it for its length.
-        if packet.length == frame.size and frame.size < frame.length and (
-            data[2] | data[3] if packet.family == 4 else data[4] | data[5]
-        ) == 0:
-            packet.length = frame.length
-        # The kernel drops what is shorter than it says.
-        if packet.length > frame.length:
-            return MALFORMED_PACKET
-        if packet.fragment != WHOLE:
-            return FRAGMENT_PACKET
-        return make_tuple(packet, data, frame.size, tuple)
 
     cdef void _set_clock(self, int64_t time) noexcept nogil:
         cdef uint64_t now
@@ -345,7 +323,7 @@ cdef class Tracker:
             self._end(number)
             self._start(arrival)
             return
-        _set_packet(&moving, arrival, direction == REPLY, self.now)
+        set_packet(&moving, arrival, direction == REPLY, self.now)
         result = advance(flow, &self.table.extras[number], &moving)
         if result == INVALID:
             self.untracked += arrival.packets
@@ -391,7 +369,7 @@ cdef class Tracker:
         flow.sport = arrival.tuple.sport
         flow.dport = arrival.tuple.dport
         flow.protocols = arrival.tuple.protocols
-        _set_packet(&moving, arrival, False, self.now)
+        set_packet(&moving, arrival, False, self.now)
         # A reply without its request starts nothing.
         if flow.sport & ICMP_PEER or advance(&flow, &extra, &moving) != TRACKED:
             self.untracked += arrival.packets
@@ -523,16 +501,3 @@ cdef class Tracker:
             except BaseException as error:
                 self.error = error
                 self.script_at = NEVER
-
-
-cdef inline void _set_packet(
-    FlowPacket* moving, const Arrival* arrival, bint reply, uint64_t now
-) noexcept nogil:
-    cdef uint32_t offset = arrival.packet.transport, length = arrival.packet.length
-    cdef uint32_t size = min(arrival.size, length)
-    moving.header = arrival.data + offset
-    moving.size = size - offset if size > offset else 0
-    moving.length = length - offset if length > offset else 0
-    moving.now = now
-    moving.reply = reply
-    moving.tcp_flags = arrival.packet.tcp_flags
