@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from capture_files import RAW, SYN, at, ipv4, ipv6, pcap, tcp, udp
-from conftest import ALTERNATING
+from replayed_policies import ALTERNATING
 
 from classifier.config import parse_policy
 from classifier.errors import UsageError

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from capture_files import at, ipv4, ipv6, udp
-from conftest import ALTERNATING
+from replayed_policies import ALTERNATING
 
 from classifier.config import parse_policy
 from classifier.errors import ConfigError, UsageError
