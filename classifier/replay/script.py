@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, Protocol, get_args
@@ -93,14 +93,21 @@ def parse_event(text: str, policy: Policy) -> UplinkEvent:
 class UplinkScript:
     """Tells `engine` which uplinks it can use, from the start and at each of `events`.
 
-    All are up at the start; of a balancer the engine gets the tiers that are in use then.
+    All are up at the start, unless `asked` says otherwise; of a balancer the engine gets the tiers
+    that are in use then.
     """
 
-    def __init__(self, engine: Engine, policy: Policy, events: Iterable[UplinkEvent] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        policy: Policy,
+        events: Iterable[UplinkEvent] = (),
+        asked: Mapping[str, Asked] | None = None,
+    ) -> None:
         self._engine = engine
         self._policy = policy
         self._waiting = sorted(events, key=attrgetter("after"))
-        self._asked: dict[str, Asked] = {}
+        self._asked = dict(asked or {})
         self._states = self._judged()
         self._use()
 
