@@ -195,6 +195,21 @@ cdef class Engine:
         """The `CustomMethod` of each balancer that has one."""
         return [one.method for one in self.in_use if one is not None]
 
+    def forget_in_flight(self, name):
+        """Flows in flight on an uplink are decided anew with their next packet."""
+        cdef uint8_t id
+        cdef uint64_t now
+        with self.replacing, self.naming:
+            id = self._uplink(name).id
+            now = self.state.compiled.generation
+            self.in_use_by_policy = {now: self.in_use, now + 1: self.in_use}
+            with nogil:
+                pthread_mutex_lock(&self.state.lock)
+                # As if the id had been another uplink's before: see carry_over.
+                self.state.compiled.generation = now + 1
+                self.state.compiled.since[id] = now + 1
+                pthread_mutex_unlock(&self.state.lock)
+
     def usable_families(self, name):
         """Whether an uplink can take IPv4 flows, and whether IPv6 flows."""
         cdef uint8_t id

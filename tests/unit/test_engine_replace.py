@@ -48,6 +48,17 @@ def test_an_uplink_that_is_down_stays_down_over_a_reload():
     assert engine.usable_families("wifi") == (False, True)
 
 
+def test_flows_of_one_uplink_are_decided_anew_after_it_forgot_them_and_others_are_not():
+    engine = Engine(policy(WIRED, WIFI), 1)
+    before = {n: engine.classify(udp(n), 0).uplink for n in range(4)}
+    engine.forget_in_flight("wifi")
+    reasons = {n: engine.classify(udp(n), 0).reason for n in range(4)}
+    assert reasons == {n: "in-flight" if up == "wired" else "nth" for n, up in before.items()}
+    assert {engine.classify(udp(n), 0).reason for n in range(4)} == {"in-flight"}
+    with pytest.raises(UsageError):
+        engine.forget_in_flight("lte")
+
+
 def test_an_uplink_that_loses_ipv6_in_the_file_takes_no_ipv6_flows():
     engine = Engine(policy(WIRED), 1)
     engine.replace_policy(policy(replace(WIRED, gateway6=None)), {"wired": (True, True)})
