@@ -96,11 +96,10 @@ def _not_classified(policy: Policy, flow: Flow) -> Explanation | None:
 
 def _classified(saved: SavedState, flow: Flow) -> Explanation:
     """What the engine decides; the same question with the same seed gets the same answer."""
-    policy = saved.policy
+    policy, engine = saved.policy, saved.engine(saved.seed or 0)
     # Methods of users may go by the time of day; those built in do not.
-    now = round(time.time() * 1000)
-    engine = saved.engine(saved.seed or 0, now)
-    decision = engine.classify(first_packet(flow), now, flow.in_interface, flow.user)
+    engine.epoch = round(time.time() * 1000)
+    decision = engine.classify(first_packet(flow), 0, flow.in_interface, flow.user)
     rule = next((rule for rule in policy.rules if rule.name == decision.rule), None)
     balancer = next((b for b in policy.balancers if rule is not None and b.name == rule.use), None)
     no_rule = decision.reason == "direct" and rule is None
