@@ -163,7 +163,8 @@ def _goes_with_a_link(step: steps.Step) -> bool:
     """Whether the kernel undoes it when an interface goes down, or is made anew."""
     if isinstance(step, steps.WriteSysctl):
         return "/conf/" in step.key and "/conf/all/" not in step.key
-    return isinstance(step, steps.AddRoute)
+    # The memory says which interface was meant.
+    return isinstance(step, steps.AddRoute | steps.WriteMemory)
 
 
 def _run_apart(needed: Iterable[steps.Step]) -> None:
