@@ -19,6 +19,7 @@ from classifier.commands.replay_options import (
     sweep,
 )
 from classifier.commands.replay_options.output import Output, Replayed
+from classifier.commands.saved_state import add_saved_state, saved_state
 from classifier.config import load_policy
 from classifier.errors import UsageError
 
@@ -35,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     captures.arguments(parser)
     against.arguments(parser)
+    add_saved_state(parser)
     printed = parser.add_mutually_exclusive_group()
     for output in PRINTED:
         output.arguments(printed)
@@ -49,11 +51,14 @@ def run(options: argparse.Namespace) -> int:
     if sweep.wanted(options):
         if outputs != [summary_text]:
             raise UsageError("--sweep: makes a table of its own, and no other output")
+        if options.state_dir is not None:
+            raise UsageError("--sweep: its policies have no state directory")
         return sweep.run(options)
-    policy = load_policy(options.file)
+    saved = saved_state(load_policy(options.file), options)
+    policy = saved.policy
     began = time.monotonic()
     replay, broken = captures.read(
-        options, policy, keep=any(output.NEEDS_FLOWS for output in outputs)
+        options, saved, keep=any(output.NEEDS_FLOWS for output in outputs)
     )
     report = replay.report()
     seconds = time.monotonic() - began

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from classifier.engine.classifier import Classifier
 from classifier.errors import ClassifierError, QueueError, ServiceError, UsageError
-from classifier.host import conntrack
 from classifier.host.iptables.unclassified import unclassified
 from classifier.host.state import PROTOCOL, Family
 from classifier.policy import Policy, Uplink
 from classifier.service import loop_errors, status
 from classifier.service.announcements import Announcements
+from classifier.service.connections import Connections
 from classifier.service.control.routes import Request, Route
 from classifier.service.events import HostEvents
 from classifier.service.folded_job import FoldedJob
@@ -41,13 +41,13 @@ from classifier.service.reconcile import Look, Reconciler
 from classifier.service.release import Release
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
-from classifier.service.sticky import StickyEntries, engine_now
-from classifier.service.uplinks import States, Uplinks, Usable, connections_to_end, link_bytes
+from classifier.service.sticky import StickyEntries
+from classifier.service.uplinks import Uplinks, link_bytes
 from classifier.state.asked import Asked, store_asked, stored_asked
 from classifier.state.health import stored_bad
 from classifier.state.ids import store_ids
 from classifier.state.seed import stored_seed
-from classifier.uplinks.tiers import with_active_tiers
+from classifier.uplinks.placing import Usable, place
 
 if TYPE_CHECKING:
     from classifier.service.control.server import ControlServer
@@ -139,10 +139,10 @@ class Service:
         # A sixth of a second, much of it without the interpreter's lock: the host is looked at
         # meanwhile.
         importing = loop.run_in_executor(None, _control_server)
-        loop.add_reader(lock.fileno(), lock.turn_away)
-        undo.callback(loop.remove_reader, lock.fileno())
+        lock.turn_away_on(loop)
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
         self._classifier = Classifier(policy, self._seed())
+        self._connections = Connections(self._classifier.engine)
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
         first = await self._look(policy)
         first.check_alone()
@@ -154,7 +154,9 @@ class Service:
         self._remember(self._settings.state_dir)
         self._take(first)
         self._give(first)
-        self._sticky = StickyEntries(self._classifier.engine, self._settings.state_dir)
+        self._sticky = StickyEntries(
+            self._classifier.engine, self._settings.state_dir, self._settings.runtime_dir
+        )
         self._sticky.load()
 
         def stop() -> None:
@@ -243,13 +245,13 @@ class Service:
         self._queues.tell_trouble(time.monotonic())
         async with self._changing:
             look = await self._look(self._policy)
-            before = self._uplinks.states
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
             links = bool(reasons & _LINKS_CHANGED)
             await self._in_host_thread(lambda: self._reconciler.apply(look, links))
             self._give(look)
-            await self._in_host_thread(lambda: self._end_connections(before))
+            states = self._uplinks.by_family
+            await self._in_host_thread(lambda: self._connections.follow(self._policy, states))
             await self._announce(look)
 
     async def _reload(self, request: Request) -> dict[str, Any]:
@@ -316,24 +318,9 @@ class Service:
     def _use(self, policy: Policy, usable: Usable) -> None:
         """From here on flows are decided by `policy`, on the uplinks that are usable and not lost
         by now."""
-        engine = self._classifier.engine
         usable = {**usable, **{uplink.name: _NONE for uplink in self._lost_uplinks(policy)}}
-        active = with_active_tiers(policy, [name for name, able in usable.items() if able])
-        families = {name: (4 in able, 6 in able) for name, able in usable.items()}
-        if active != engine.policy:
-            engine.replace_policy(active, families)
-        else:
-            for name, able in usable.items():
-                if self._usable.get(name) != able:
-                    engine.set_usable(name, *families[name])
+        place(self._classifier.engine, policy, usable, self._usable)
         self._policy, self._usable = policy, usable
-
-    def _end_connections(self, before: States) -> None:
-        """After an uplink has gone or is back; only where another uplink takes their flows."""
-        for uplink in connections_to_end(self._policy, before, self._uplinks.states):
-            log.info("uplink %s: its connections are ended, to be begun elsewhere", uplink.name)
-            self._classifier.engine.let_flights_go(uplink.name, engine_now())
-            conntrack.flush(self._policy.mark(uplink), self._policy.gateway.mask)
 
     def _described(self) -> str:
         uplinks = (

@@ -151,10 +151,8 @@ cdef bint find_in_flight(State* state, Lookup* lookup, Decision* decision, Slot*
     decision.action = <uint8_t>decided
     decision.reason = IN_FLIGHT
     if gone or expires(entry) <= state.now or (
-        decision.uplink and (
-            not state.compiled.usable[lookup.packet.family == 6][decision.uplink]
-            or expires(entry) < state.let_go[decision.uplink]
-        )
+        decision.uplink
+        and not state.compiled.usable[lookup.packet.family == 6][decision.uplink]
     ):
         remove(&state.in_flight, entry)
         slot[0] = find(&state.in_flight, lookup.flow_digest)
@@ -163,10 +161,6 @@ cdef bint find_in_flight(State* state, Lookup* lookup, Decision* decision, Slot*
     if decision.action == ACCEPT:
         decision.mark = state.compiled.marks[decision.uplink]
     return True
-
-
-cdef void let_flights_go(State* state, uint8_t id, uint64_t now) noexcept nogil:
-    state.let_go[id] = now + FLIGHT_TIME
 
 
 cdef bint carry_over(State* state, Slot* entry) noexcept nogil:

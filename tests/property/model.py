@@ -253,6 +253,9 @@ class Model:
                 }
         self.begin_turns()
 
+    def forget_in_flight(self, name: str) -> None:
+        self.in_flight = {key: flow for key, flow in self.in_flight.items() if flow[0] != name}
+
     def shares(self, balancer: Balancer, family: int) -> dict[str, int]:
         return {m.uplink: m.weight for m in balancer.members if m.uplink in self.usable[family]}
 
