@@ -92,6 +92,8 @@ class Service:
         self._usable: Usable = {}
         self._uplinks = Uplinks(self._changed)
         self._links = LinkNews()
+        self._told: set[str] = set()
+        """Reasons to look again that have come since a look began."""
         self._warnings: tuple[str, ...] = ()
         self._release = Release(self._begin_reconciling)
         self._stopping = False
@@ -152,7 +154,9 @@ class Service:
         first.check()
         self._queues = Queues(policy, self._classifier)
         undo.callback(self._queues.close)
-        events = HostEvents(self._changed, own_protocol=PROTOCOL, link_changed=self._link_changed)
+        events = self._events = HostEvents(
+            self._changed, own_protocol=PROTOCOL, link_changed=self._link_changed
+        )
         undo.callback(events.close)
         self._remember(self._settings.state_dir)
         self._take(first)
@@ -225,6 +229,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._host_thread, work)
 
     def _changed(self, kind: str) -> None:
+        self._told.add(kind)
         if self._reconciling is not None:
             self._reconciling.request(kind)
 
@@ -240,6 +245,7 @@ class Service:
         return [uplink for uplink in policy.uplinks if uplink.interface in lost] if lost else []
 
     async def _look(self, policy: Policy, whole: bool = False) -> Look:
+        self._told.clear()
         self._links.look_begins()
         look = await self._in_host_thread(lambda: self._reconciler.look(policy, whole))
         self._links.seen(look.interfaces)
@@ -251,9 +257,10 @@ class Service:
         self._methods.look_after(time.monotonic())
         async with self._changing:
             look = await self._look(self._policy)
+            self._events.read()  # of what the look may have seen already
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
-            links = bool(reasons & _LINKS_CHANGED)
+            links = bool((reasons | self._told) & _LINKS_CHANGED)
             await self._in_host_thread(lambda: self._reconciler.apply(look, links))
             self._give(look)
             states = self._uplinks.by_family
