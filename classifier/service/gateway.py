@@ -30,6 +30,7 @@ from classifier.service import loop_errors, status
 from classifier.service.announcements import Announcements
 from classifier.service.control.routes import Request, Route
 from classifier.service.events import HostEvents
+from classifier.service.explain.live import LiveExplanations
 from classifier.service.folded_job import FoldedJob
 from classifier.service.link_change import LinkChange
 from classifier.service.link_news import LinkNews
@@ -141,7 +142,8 @@ class Service:
         importing = loop.run_in_executor(None, _control_server)
         lock.turn_away_on(loop)
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
-        self._classifier = Classifier(policy, self._seed())
+        seed = self._seed()
+        self._classifier = Classifier(policy, seed)
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
         first = await self._look(policy)
         first.check_alone()
@@ -172,6 +174,7 @@ class Service:
             Route("POST", "/sticky/forget", self._sticky.forget),
             Route("POST", "/reload", self._reload),
             Route("POST", "/release", self._release_host),
+            Route("POST", "/explain", LiveExplanations(self._classifier.engine, seed).answer),
         ]
         group = policy.gateway.control_group
         server = await importing
