@@ -8,17 +8,19 @@ from ipaddress import ip_network
 from pathlib import Path as FilePath
 
 from classifier.engine.engine import Engine
+from classifier.engine.load_meter import wants_loads
 from classifier.errors import UsageError
 from classifier.policy import Network, Policy
-from classifier.replay.against import BothScripts, Comparison, moves
+from classifier.replay.against import Comparison, moves
 from classifier.replay.annotate import CapturePart, annotate
 from classifier.replay.captures import AnyPath, in_order_of_time
 from classifier.replay.figures import Figures, figures
 from classifier.replay.flow_log import FlowLog
+from classifier.replay.loads import SampledLoads
 from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
 from classifier.replay.report import Decisions, Report, RuleUse, Use
-from classifier.replay.script import UplinkEvent, UplinkScript, parse_event
+from classifier.replay.script import Script, Together, UplinkEvent, UplinkScript, parse_event
 from classifier.replay.tracker import Tracker
 from classifier.state.asked import Asked
 
@@ -71,13 +73,17 @@ class Replay:
             keep,
             self._observer,
         )
-        self._tracker.follow(self._script)
+        others: list[Script] = []
+        if wants_loads(policy):
+            others.append(SampledLoads(engine, policy, self._tracker.measure()))
         if self._observer is not None and against is not None:
             other = Engine(against, seed)
             self._observer.compare(against, other, _interface(against, in_interface), keep)
-            script = UplinkScript(other, against, events, asked)
+            others.append(UplinkScript(other, against, events, asked))
             prepare(other)
-            self._tracker.follow(BothScripts(self._script, script))
+            if wants_loads(against):
+                others.append(SampledLoads(other, against, self._observer.measure_other()))
+        self._tracker.follow(Together(self._script, *others))
 
     @property
     def waiting(self) -> tuple[UplinkEvent, ...]:

@@ -42,7 +42,7 @@ from classifier.service.reconcile import Look, Reconciler
 from classifier.service.release import Release
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
-from classifier.service.sticky import StickyEntries
+from classifier.service.sticky import StickyEntries, engine_now
 from classifier.service.uplinks import States, Uplinks, Usable, connections_to_end, link_bytes
 from classifier.state.asked import Asked, store_asked, stored_asked
 from classifier.state.health import stored_bad
@@ -336,6 +336,7 @@ class Service:
         """After an uplink has gone or is back; only where another uplink takes their flows."""
         for uplink in connections_to_end(self._policy, before, self._uplinks.states):
             log.info("uplink %s: its connections are ended, to be begun elsewhere", uplink.name)
+            self._classifier.engine.let_flights_go(uplink.name, engine_now())
             conntrack.flush(self._policy.mark(uplink), self._policy.gateway.mask)
 
     def _described(self) -> str:

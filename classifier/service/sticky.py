@@ -52,7 +52,7 @@ class StickyEntries:
         ]
         for age, folder, content in sorted(found):
             try:
-                import_sticky(self._engine, content, _now(), round(age * 1000))
+                import_sticky(self._engine, content, engine_now(), round(age * 1000))
             except UsageError as error:
                 set_sticky_aside(folder, str(error))
             else:
@@ -86,11 +86,13 @@ class StickyEntries:
         return sum(self._engine.counters().uplinks.values()) + self._forgotten
 
     def _store(self, folder: Path) -> None:
-        store_sticky(folder, export_sticky(self._engine, _now()))
+        store_sticky(folder, export_sticky(self._engine, engine_now()))
 
     async def show(self, request: Request) -> dict[str, Any]:
         address, local = _addresses(request.query)
-        return {"entries": [asdict(e) for e in sticky_show(self._engine, address, _now(), local)]}
+        return {
+            "entries": [asdict(e) for e in sticky_show(self._engine, address, engine_now(), local)]
+        }
 
     async def forget(self, request: Request) -> dict[str, Any]:
         body = request.body
@@ -100,7 +102,7 @@ class StickyEntries:
         if "uplink" in body:
             return {"forgotten": sticky_forget_uplink(self._engine, str(body["uplink"]))}
         address, local = _addresses(body)
-        return {"forgotten": len(sticky_forget(self._engine, address, _now(), local))}
+        return {"forgotten": len(sticky_forget(self._engine, address, engine_now(), local))}
 
 
 def _addresses(
@@ -118,6 +120,6 @@ def _addresses(
     return address, local
 
 
-def _now() -> int:
+def engine_now() -> int:
     """The engine's time, as the queue tells it."""
     return round(time.monotonic() * 1000)

@@ -20,6 +20,7 @@ from classifier.simulate.traffic import Traffic, read_traffic
 _DIRECT, _DROPPED = 0, 254
 _SECOND = 1.0
 _END = 1e15
+_REPORTS = 200
 
 
 def simulate(
@@ -83,13 +84,16 @@ def run(
     simulator = Simulator(engine, wanted, seed & 0xFFFF_FFFF_FFFF_FFFF, in_interface, keep)
     watch = _Watch(policy, simulator, LoadMeter(engine) if wants_loads(policy) else None)
     watch.look(0.0)
+    told = 0
     while not simulator.over:
         until = watch.next_look
         if script.next_at is not None:
             until = min(until, script.next_at / 1000)
         while not simulator.run(until):
-            if progress is not None:
-                progress(simulator.begun)
+            pass  # so that Ctrl-C is heard
+        if progress is not None and simulator.begun >= told + wanted.flows // _REPORTS:
+            told = simulator.begun
+            progress(told)
         for uplink, family in script.run(round(until * 1000)):
             if family == wanted.lan.version:
                 simulator.cut(uplink, until)

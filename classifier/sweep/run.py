@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from classifier.errors import UsageError
@@ -40,7 +41,7 @@ class Sweep:
 
     def run(
         self, jobs: int | None = None, dask: str | None = None
-    ) -> Iterator[tuple[Task, Outcome]]:
+    ) -> Generator[tuple[Task, Outcome], None, None]:
         """Do what is left, in so many processes (default: one for each core) or on the cluster of
         the Dask scheduler at `dask`. Each task comes out when it is done, or has failed. The table
         is written every second, and at the end, however that comes."""
@@ -53,12 +54,13 @@ class Sweep:
         done = run_here(left, jobs or cores()) if dask is None else run_on_dask(left, dask)
         written = time.monotonic()
         try:
-            for task, outcome in done:
-                self._outcomes[task.id] = outcome
-                if time.monotonic() - written > _WRITE_SECONDS:
-                    self._write()
-                    written = time.monotonic()
-                yield task, outcome
+            with closing(done):
+                for task, outcome in done:
+                    self._outcomes[task.id] = outcome
+                    if time.monotonic() - written > _WRITE_SECONDS:
+                        self._write()
+                        written = time.monotonic()
+                    yield task, outcome
         finally:
             self._write()
 
@@ -106,9 +108,10 @@ def sweep(
         policies, captures, values=values, seed=seed, lan=lan, in_interface=in_interface, at=at
     )
     made = Sweep(found, out)
-    for task, outcome in made.run(jobs, dask):
-        if progress is not None:
-            progress(task.name, outcome.error)
+    with closing(made.run(jobs, dask)) as done:
+        for task, outcome in done:
+            if progress is not None:
+                progress(task.name, outcome.error)
     return made.rows()
 
 

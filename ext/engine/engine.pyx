@@ -8,7 +8,7 @@ from classifier.engine.compiled cimport begin, compile_policy, destroy_compiled,
 from classifier.engine.custom cimport CustomMethod, MethodInUse, Question, find_questions
 from classifier.engine.cython_method cimport CythonMethod, pick_of
 from classifier.engine.deciding cimport (
-    BATCH, decide_packet, decide_packets, digest_flow, look_up_packets,
+    BATCH, decide_packet, decide_packets, digest_flow, let_flights_go, look_up_packets,
 )
 from classifier.engine.hashing cimport splitmix
 from classifier.engine.loads cimport DOWN, UP, Loads, Measured, forget_load, take_measured
@@ -151,6 +151,17 @@ cdef class Engine:
                 self.state.changes += 1
                 pthread_mutex_unlock(&self.state.lock)
             tell_uplinks(&self.state.compiled, self.policy, self.in_use)
+
+    def let_flights_go(self, name, uint64_t now):
+        """Flows that an uplink took before `now` (milliseconds) do not stay there for being in
+        flight: for one that gives its flows to another, and whose connections are ended next."""
+        cdef uint8_t id
+        with self.naming:
+            id = self._uplink(name).id
+            with nogil:
+                pthread_mutex_lock(&self.state.lock)
+                let_flights_go(&self.state, id, now)
+                pthread_mutex_unlock(&self.state.lock)
 
     def set_loads(self, loads, expected=(0.0, 0.0), double fading=0.0):
         """Says how uplinks are doing: `loads` maps names to `UplinkLoad`; others stay as they are.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+BLOCK = re.DOTALL | re.MULTILINE
 
 
 def replay(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +37,20 @@ def test_policies_and_captures_are_told_apart_by_their_names(folder: Path) -> No
     ]
 
 
+def test_the_values_of_the_page_are_tried_in_the_gateway_of_the_readme(folder: Path) -> None:
+    root = Path(__file__).parents[2]
+    (gateway,) = re.findall(r"^```toml\n(.*?)^```", (root / "README.md").read_text(), BLOCK)
+    (values,) = re.findall(r"^```toml\n(.*?)^```", (root / "docs/commands.md").read_text(), BLOCK)
+    (folder / "gateway.toml").write_text(gateway)
+    (folder / "methods.toml").write_text(values)
+    done = replay("--sweep", "methods.toml", "ten.pcap")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert len(rows) == 3 * 3 * 2
+    by_wired = [row for row in rows if row["rules[1].use"] == "wired"]
+    assert [row["uplinks.wired.flows"] for row in by_wired] == ["10"] * 9
+
+
 def test_a_task_that_fails_is_named_and_the_exit_code_is_1(folder: Path) -> None:
     (folder / "six.pcap").write_bytes(b"not a capture")
     done = replay("--sweep", "--out", "table.csv", "nth.toml", "six.pcap", "ten.pcap")
@@ -56,7 +73,7 @@ def test_a_terminal_gets_progress(folder: Path) -> None:
     shown = os.read(ours, 65536)
     os.close(ours)
     assert process.returncode == 0
-    assert output.startswith(b"policy,captures,packets,flows,")
+    assert output.startswith(b"policy,captures,seconds,packets,flows,")
     assert b"sweep" in shown and b"1/1" in shown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,37 +14,44 @@ import pytest
 from distributed import Client
 
 from classifier.errors import ClassifierError
-from classifier.sweep import sweep
+from classifier.sweep import cluster, sweep
 
 POLICIES = ["nth.toml", "all-b.toml"]
 CAPTURES = ["six.pcap", "ten.pcap"]
 LOCAL = ["--host", "127.0.0.1", "--no-dashboard"]
+ONE_PROCESS = ["--no-nanny", "--nthreads", "1"]
 SECONDS = 60
 
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a scheduler with two workers."""
-    scratch = tmp_path_factory.mktemp("dask")
-    file = scratch / "scheduler.json"
     with ExitStack() as running:
-        start(running, scratch, "scheduler", *LOCAL, "--port", "0", "--scheduler-file", str(file))
-        for name in ("one", "two"):
-            start(
-                running, scratch, "worker", *LOCAL, "--scheduler-file", str(file), "--no-nanny",
-                "--nthreads", "1", "--name", name, "--local-directory", str(scratch / name),
-            )  # fmt: skip
-        deadline = time.monotonic() + SECONDS
-        while not file.exists():
-            assert time.monotonic() < deadline, "no scheduler"
-            time.sleep(0.05)
-        with Client(scheduler_file=str(file), timeout=SECONDS, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=SECONDS)
-            address = client.scheduler.address
+        address, _ = cluster_of_two(running, tmp_path_factory.mktemp("dask"))
         yield address
 
 
-def start(running: ExitStack, scratch: Path, program: str, *options: str) -> None:
+def cluster_of_two(running: ExitStack, scratch: Path) -> tuple[str, subprocess.Popen[bytes]]:
+    """The scheduler's address and process, once both workers are there."""
+    scratch.mkdir(exist_ok=True)
+    file = scratch / "scheduler.json"
+    where = ("--scheduler-file", str(file))
+    process = start(running, scratch, "scheduler", *LOCAL, "--port", "0", *where)
+    for name in ("one", "two"):
+        folder = ("--local-directory", str(scratch / name))
+        start(running, scratch, "worker", *LOCAL, *where, *ONE_PROCESS, "--name", name, *folder)
+    deadline = time.monotonic() + SECONDS
+    while not file.exists():
+        assert time.monotonic() < deadline, "no scheduler"
+        time.sleep(0.05)
+    with Client(scheduler_file=str(file), timeout=SECONDS, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=SECONDS)
+        return client.scheduler.address, process
+
+
+def start(
+    running: ExitStack, scratch: Path, program: str, *options: str
+) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-m", f"distributed.cli.dask_{program}", *options],
         stdout=subprocess.DEVNULL,
@@ -52,6 +60,7 @@ def start(running: ExitStack, scratch: Path, program: str, *options: str) -> Non
     )
     running.callback(process.wait)
     running.callback(process.kill)
+    return process
 
 
 def test_a_cluster_finds_what_this_machine_finds(folder: Path, scheduler: str) -> None:
@@ -65,6 +74,23 @@ def test_a_task_that_fails_on_a_cluster_is_named(folder: Path, scheduler: str) -
     assert rows[1]["flows"] == 10
 
 
-def test_a_scheduler_that_is_not_there_is_told(folder: Path) -> None:
+def test_a_cluster_that_is_lost_ends_the_sweep_with_what_is_finished(folder: Path) -> None:
+    (folder / "six.pcap").unlink()
+    os.mkfifo(folder / "six.pcap")  # a task that waits
+    with ExitStack() as running:
+        address, first = cluster_of_two(running, folder / "scratch")
+
+        def lose(_name: str, _error: str | None) -> None:
+            first.kill()
+
+        rows = sweep("nth.toml", CAPTURES, dask=address, out="table.csv", progress=lose)
+    assert rows[0]["error"] == "on the cluster: it is lost"
+    assert rows[1]["flows"] == 10
+
+
+def test_a_scheduler_that_is_not_there_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     with pytest.raises(ClassifierError, match=r"Dask scheduler tcp://127\.0\.0\.1:9: "):
         sweep("nth.toml", CAPTURES, dask="tcp://127.0.0.1:9")

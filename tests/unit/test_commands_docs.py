@@ -150,6 +150,20 @@ def test_simulate_prints_the_keys_of_the_page_and_those_of_replay(
     assert said - own <= documented_keys(section("replay")[1])
 
 
+def test_replay_against_another_file_prints_the_keys_of_the_page(
+    config: str, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = section("replay")[1]
+    other = tmp_path / "other.toml"
+    other.write_text(CONFIG.replace("wired", "fibre"))
+    asked = ("replay", config, str(capture), "--against", str(other))
+    said = printed(capsys, *asked, "--json")
+    assert real_keys(said) - documented_keys(text) == documented_keys(text, "key of `--against`")
+    flow = printed(capsys, *asked, "--flows")
+    documented = documented_keys(text, "key of a flow")
+    assert real_keys(flow) - documented == documented_keys(text, "key of a compared flow")
+
+
 def test_lab_prints_the_keys_of_the_page() -> None:
     report = Report(("a",), (Sent("x", 1, {}, {}),), (Promise("x", True, "y"),), (), 1.0)
     assert real_keys(report.data()) == documented_keys(section("lab")[1])

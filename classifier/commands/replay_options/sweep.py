@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from classifier.errors import UsageError
 from classifier.sweep import Sweep, plan
@@ -62,8 +62,11 @@ def run(options: argparse.Namespace) -> int:
         options.out,
     )
     failed = False
-    with _progress(len(sweep.tasks), len(sweep.tasks) - len(sweep.left)) as progress:
-        for task, outcome in sweep.run(options.jobs, options.dask):
+    with (
+        _progress(len(sweep.tasks), len(sweep.tasks) - len(sweep.left)) as progress,
+        closing(sweep.run(options.jobs, options.dask)) as done,
+    ):
+        for task, outcome in done:
             if outcome.error is not None:
                 failed = True
                 progress.tell(f"nfq-classifier: {task.name}: {outcome.error}")
