@@ -286,6 +286,7 @@ class Service:
             await self._in_host_thread(lambda: self._reconciler.apply(look))
         except BaseException:
             self._use(old, before)
+            self._uplinks.probe(old)
             raise
         self._take(look)
         self._give(look)
