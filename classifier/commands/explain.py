@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -61,7 +62,9 @@ def _tried(options: argparse.Namespace) -> Mapping[str, Any]:
 
     saved = saved_state(load_policy(options.file), options)
     flow = parse_flow(options.flow)
-    found = explained(saved.policy, saved.engine(saved.seed or 0), flow)
+    # Methods of users may go by the time of day; those built in do not.
+    now = round(time.time() * 1000)
+    found = explained(saved.policy, saved.engine(saved.seed or 0, now), flow, now)
     out_of_use = (f"uplink {name} is out of use: {why}" for name, why in saved.out_of_use.items())
     return asdict(with_notes(found, *out_of_use))
 

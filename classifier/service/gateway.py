@@ -22,19 +22,21 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from classifier.engine.classifier import Classifier
 from classifier.errors import ClassifierError, QueueError, ServiceError, UsageError
-from classifier.host import conntrack
 from classifier.host.iptables.unclassified import unclassified
 from classifier.host.state import PROTOCOL, Family
 from classifier.policy import Policy, Uplink
 from classifier.service import loop_errors, status
 from classifier.service.announcements import Announcements
+from classifier.service.connections import Connections
 from classifier.service.control.routes import Request, Route
 from classifier.service.events import HostEvents
 from classifier.service.explain.live import LiveExplanations
 from classifier.service.folded_job import FoldedJob
 from classifier.service.link_change import LinkChange
 from classifier.service.link_news import LinkNews
+from classifier.service.loads import LoadSampler
 from classifier.service.lock import NamespaceLock, RuntimeLock
+from classifier.service.methods import Methods
 from classifier.service.notify import feed_watchdog, notify, reloading, watchdog_seconds
 from classifier.service.pace import Pace
 from classifier.service.queues import Queues, with_safe_count
@@ -42,13 +44,13 @@ from classifier.service.reconcile import Look, Reconciler
 from classifier.service.release import Release
 from classifier.service.reload import read_policy
 from classifier.service.signals import Signals
-from classifier.service.sticky import StickyEntries, engine_now
-from classifier.service.uplinks import States, Uplinks, Usable, connections_to_end, link_bytes
+from classifier.service.sticky import StickyEntries
+from classifier.service.uplinks import Uplinks, link_bytes
 from classifier.state.asked import Asked, store_asked, stored_asked
 from classifier.state.health import stored_bad
 from classifier.state.ids import store_ids
 from classifier.state.seed import stored_seed
-from classifier.uplinks.tiers import with_active_tiers
+from classifier.uplinks.placing import Usable, place
 
 if TYPE_CHECKING:
     from classifier.service.control.server import ControlServer
@@ -144,6 +146,8 @@ class Service:
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
         seed = self._seed()
         self._classifier = Classifier(policy, seed)
+        self._connections = Connections(self._classifier.engine)
+        self._methods = Methods(self._classifier.engine)
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
         first = await self._look(policy)
         first.check_alone()
@@ -191,6 +195,8 @@ class Service:
         await self._announce(first)
         saving = loop.create_task(self._sticky.keep_saved())
         undo.callback(saving.cancel)
+        loads = LoadSampler(self._classifier.engine, self._uplinks.latency)
+        undo.callback(loop.create_task(loads.keep_sampling(), name="loads").cancel)
 
     def _remember(self, state_dir: Path) -> None:
         """What was asked of the uplinks by hand, and what their probes had found."""
@@ -245,15 +251,16 @@ class Service:
     async def _reconcile(self, reasons: frozenset[str]) -> None:
         """Make engine and host match what is wanted now."""
         self._queues.tell_trouble(time.monotonic())
+        self._methods.look_after(time.monotonic())
         async with self._changing:
             look = await self._look(self._policy)
-            before = self._uplinks.states
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
             links = bool(reasons & _LINKS_CHANGED)
             await self._in_host_thread(lambda: self._reconciler.apply(look, links))
             self._give(look)
-            await self._in_host_thread(lambda: self._end_connections(before))
+            states = self._uplinks.by_family
+            await self._in_host_thread(lambda: self._connections.follow(self._policy, states))
             await self._announce(look)
 
     async def _reload(self, request: Request) -> dict[str, Any]:
@@ -321,24 +328,9 @@ class Service:
     def _use(self, policy: Policy, usable: Usable) -> None:
         """From here on flows are decided by `policy`, on the uplinks that are usable and not lost
         by now."""
-        engine = self._classifier.engine
         usable = {**usable, **{uplink.name: _NONE for uplink in self._lost_uplinks(policy)}}
-        active = with_active_tiers(policy, [name for name, able in usable.items() if able])
-        families = {name: (4 in able, 6 in able) for name, able in usable.items()}
-        if active != engine.policy:
-            engine.replace_policy(active, families)
-        else:
-            for name, able in usable.items():
-                if self._usable.get(name) != able:
-                    engine.set_usable(name, *families[name])
+        place(self._classifier.engine, policy, usable, self._usable)
         self._policy, self._usable = policy, usable
-
-    def _end_connections(self, before: States) -> None:
-        """After an uplink has gone or is back; only where another uplink takes their flows."""
-        for uplink in connections_to_end(self._policy, before, self._uplinks.states):
-            log.info("uplink %s: its connections are ended, to be begun elsewhere", uplink.name)
-            self._classifier.engine.let_flights_go(uplink.name, engine_now())
-            conntrack.flush(self._policy.mark(uplink), self._policy.gateway.mask)
 
     def _described(self) -> str:
         uplinks = (
@@ -391,7 +383,12 @@ class Service:
             healed=self._reconciler.healed,
             reloads=self._reloads,
             hooks=(hooks.runs, hooks.failures),
-            warnings=(*self._warnings, *self._queues.warnings(), *self._reconciler.warnings),
+            warnings=(
+                *self._warnings,
+                *self._queues.warnings(),
+                *self._reconciler.warnings,
+                *self._methods.warnings(),
+            ),
         )
         return await asyncio.to_thread(self._with_host, figures, self._release.warning)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from classifier.host.state import Family
-from classifier.policy import Policy, Uplink
+from classifier.policy import Health, Policy, Uplink
 from classifier.service.reconcile import Look
 from classifier.state.asked import Asked
 from classifier.state.health import Bad
 from classifier.uplinks.health import Verdict
+from classifier.uplinks.placing import Usable
 from classifier.uplinks.prober import Prober
 from classifier.uplinks.probes.binding import Binding
 from classifier.uplinks.state import Link, State, UplinkState, together
@@ -26,16 +27,14 @@ _SENT = 9
 """The column of sent bytes in /proc/net/dev, counted from 1."""
 _FAMILIES: tuple[Family, ...] = (4, 6)
 _WAS_BAD = Verdict(False, "was down before the start")
-Usable = Mapping[str, frozenset[Family]]
-"""Uplink to the families whose new flows it takes."""
-
 States = Mapping[str, State]
 """Uplink to what it is."""
 
 
 @dataclass(slots=True)
 class _Probing:
-    uplink: Uplink
+    health: Health
+    binding: Binding
     prober: Prober
     task: asyncio.Task[None]
 
@@ -69,17 +68,29 @@ class Uplinks:
         """
         for name in self._shown.keys() - {uplink.name for uplink in policy.uplinks}:
             del self._shown[name]
-        wanted = {uplink.name: uplink for uplink in policy.uplinks if uplink.health}
-        for name in list(self._probing):
-            if wanted.get(name) != self._probing[name].uplink:
+        wanted = {
+            uplink.name: (uplink.health, Binding(uplink.interface, policy.mark(uplink)))
+            for uplink in policy.uplinks
+            if uplink.health
+        }
+        for name, probing in list(self._probing.items()):
+            if wanted.get(name) != (probing.health, probing.binding):
                 self._probing.pop(name).task.cancel()
-        for name, uplink in wanted.items():
-            if name not in self._probing and uplink.health:
-                binding = Binding(uplink.interface, policy.mark(uplink))
+                if name in wanted and wanted[name][1] == probing.binding:
+                    # The same line, judged by other limits.
+                    self.remembered[name] = _bad_families(probing.prober)
+                self._changed("health")
+        for name, (health, binding) in wanted.items():
+            if name not in self._probing:
                 good = dict.fromkeys(self.remembered.pop(name, ()), False)
-                prober = Prober(name, uplink.health, binding, self._judged, good)
+                prober = Prober(name, health, binding, self._judged, good)
                 task = asyncio.get_running_loop().create_task(prober.run(), name=f"probe-{name}")
-                self._probing[name] = _Probing(uplink, prober, task)
+                self._probing[name] = _Probing(health, binding, prober, task)
+
+    @property
+    def probers(self) -> Mapping[str, Prober]:
+        """By the uplink's name."""
+        return {name: probing.prober for name, probing in self._probing.items()}
 
     def close(self) -> None:
         for probing in self._probing.values():
@@ -136,14 +147,28 @@ class Uplinks:
         """What the probes say is bad, for the next start."""
         found: dict[str, frozenset[Family]] = {}
         for name, probing in self._probing.items():
-            if bad := {f for f in _FAMILIES if not probing.prober.verdict(f).good}:
-                found[name] = frozenset(bad)
+            if bad := _bad_families(probing.prober):
+                found[name] = bad
         return found
 
     @property
     def states(self) -> States:
         """As they were told last."""
         return {name: shown.state for name, shown in self._shown.items()}
+
+    @property
+    def by_family(self) -> Mapping[tuple[str, Family], State]:
+        """Uplink and family to what it is, as they were judged last."""
+        return {
+            (name, family): state
+            for name, shown in self._shown.items()
+            for family, state in shown.families.items()
+        }
+
+    def latency(self, uplink: Uplink) -> float | None:
+        """Seconds, as its probes measured them."""
+        verdict = self._verdict(uplink.name, 4)
+        return verdict.latency if verdict else None
 
     def figures(self, uplink: Uplink) -> dict[str, Any]:
         """What `status` tells of an uplink's life; see docs/commands.md."""
@@ -156,6 +181,10 @@ class Uplinks:
             "latency": verdict.latency if verdict else None,
             "loss": verdict.loss if verdict else None,
         }
+
+
+def _bad_families(prober: Prober) -> frozenset[Family]:
+    return frozenset(family for family in _FAMILIES if not prober.verdict(family).good)
 
 
 def _link(uplink: Uplink, look: Look, family: Family) -> Link:
@@ -184,28 +213,3 @@ def link_bytes() -> dict[str, tuple[int, int]]:
         if len(fields := counters.split()) >= _SENT:
             found[name.strip()] = int(fields[0]), int(fields[_SENT - 1])
     return found
-
-
-def connections_to_end(policy: Policy, before: States, after: States) -> Iterator[Uplink]:
-    """The uplinks whose connections are to be ended now that `before` has become `after`.
-
-    Of an uplink that went down (`flush`), and, of one that is back and moves its flows
-    (`failback`), the standby uplinks that took them. None where no other uplink can take the flows.
-    """
-    for uplink in policy.uplinks:
-        others = any(state == "up" for name, state in after.items() if name != uplink.name)
-        was, now = before.get(uplink.name, "up"), after[uplink.name]
-        if was != "down" and now == "down" and others and uplink.flush == "down":
-            yield uplink
-        if was == "down" and now == "up" and uplink.failback == "move":
-            yield from _standbys(policy, uplink)
-
-
-def _standbys(policy: Policy, uplink: Uplink) -> Iterator[Uplink]:
-    """The uplinks of higher tiers beside this one."""
-    for balancer in policy.balancers:
-        tiers = {member.uplink: member.tier for member in balancer.members}
-        if uplink.name in tiers:
-            for name, tier in tiers.items():
-                if tier > tiers[uplink.name]:
-                    yield policy.uplink(name)

@@ -88,7 +88,10 @@ class Prober:
         if loop.time() - began > health.timeout + _LATE:
             log.debug("uplink %s: a round of probes was held up; not counted", self._name)
             return
-        found = dict(zip(health.targets, answers, strict=True))
+        self.judge(dict(zip(health.targets, answers, strict=True)), now)
+
+    def judge(self, found: Mapping[Target, Answer], now: float) -> None:
+        """Take in what a round found that began at `now`, in seconds since 1970."""
         for target, answer in found.items():
             self.answers[target.text] = answer
             self._log_failure(target, answer)

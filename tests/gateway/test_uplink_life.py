@@ -8,14 +8,12 @@ import pytest
 from host_service import eventually
 from host_snapshots import shell
 
-from classifier.errors import LabError
 from classifier.lab.topology import ISP_INTERFACE
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
 
     from classifier.lab.lab import Lab
-    from classifier.lab.traffic import Connection
 
 WEIGHTS = {"wired": 1, "wifi1": 1}
 HEALTH = """
@@ -71,13 +69,6 @@ def connections_of(gateway: Lab, uplink: str) -> int:
     )
 
 
-def is_broken(connection: Connection) -> bool:
-    try:
-        return connection.echo() != b"still there?"
-    except LabError:
-        return True
-
-
 @pytest.mark.parametrize("probe", TARGETS)
 def test_a_black_hole_is_seen_and_left_and_taken_again_when_it_ends(
     lab: StartLab, configuration: Configuration, probe: str
@@ -98,37 +89,6 @@ def test_a_black_hole_is_seen_and_left_and_taken_again_when_it_ends(
     assert gateway.status()["uplinks"]["wired"]["reason"] == "not probed"
 
 
-def test_its_connections_end_and_no_others_so_that_clients_begin_anew_elsewhere(
-    lab: StartLab, configuration: Configuration
-) -> None:
-    gateway = lab(configuration(WEIGHTS, more=probed("wifi1")))
-    connections = [gateway.open(flow) for flow in gateway.flows(6, "tcp", 8080)]
-    try:
-        black_hole(gateway, "wifi1", True)
-        wait_for(gateway, "wifi1", "down")
-        eventually(lambda: connections_of(gateway, "wifi1") == 0, "wifi1 has no connections")
-        for connection in connections:
-            if connection.uplink == "wired":
-                assert connection.echo() == b"still there?"
-        assert sum(is_broken(c) for c in connections if c.uplink == "wifi1") == 3
-    finally:
-        for connection in connections:
-            connection.close()
-
-
-def test_of_the_only_uplink_nothing_is_ended_and_it_recovers_by_itself(
-    lab: StartLab, configuration: Configuration
-) -> None:
-    gateway = lab(configuration({"wired": 1}, more=probed("wired")))
-    with gateway.open(gateway.flows(1, "tcp", 8080)[0]) as connection:
-        black_hole(gateway, "wired", True)
-        wait_for(gateway, "wired", "down")
-        black_hole(gateway, "wired", False)
-        wait_for(gateway, "wired", "up")
-        assert connection.echo() == b"still there?"
-    assert set(taken(gateway)) == {"wired"}
-
-
 def test_a_standby_takes_flows_only_while_those_before_it_are_down(
     lab: StartLab, configuration: Configuration
 ) -> None:
@@ -146,22 +106,6 @@ def test_a_standby_takes_flows_only_while_those_before_it_are_down(
         assert set(taken(gateway)) == {"wired"}
         assert connection.uplink == "wifi2"
         assert connection.echo() == b"still there?", "failback keeps what others took"
-
-
-def test_failback_move_ends_what_the_standby_took(
-    lab: StartLab, configuration: Configuration
-) -> None:
-    text = configuration(WEIGHTS, uplink='failback = "move"').replace(
-        "[uplinks.wifi1]", "[uplinks.wifi1]\ntier = 2"
-    )
-    gateway = lab(text)
-    steer(gateway, "wired", "down")
-    with gateway.open(gateway.flows(1, "tcp", 8080)[0]) as connection:
-        assert connection.uplink == "wifi1"
-        assert connections_of(gateway, "wifi1") == 1
-        steer(gateway, "wired", "up")
-        eventually(lambda: connections_of(gateway, "wifi1") == 0, "the standby has no connections")
-    assert set(taken(gateway)) == {"wired"}
 
 
 def test_a_drained_uplink_keeps_its_connections_and_stays_drained_over_restart_and_reload(

@@ -94,6 +94,7 @@ steps = st.lists(
         packets(),
         packets(),
         st.sampled_from([1, 2500, 5000]),
+        st.sampled_from(NAMES),
         st.tuples(st.sampled_from(NAMES), mostly(True, False), mostly(True, False)),
         st.tuples(policies(), st.dictionaries(st.sampled_from(NAMES), families)),
     ),
@@ -146,6 +147,10 @@ def test_decisions_and_counters_go_on_as_the_model_says(policy, seed, steps):
         names = {uplink.name for uplink in classifier.policy.uplinks}
         if isinstance(step, int):
             now += step
+        elif isinstance(step, str):
+            if step in names:
+                classifier.engine.forget_in_flight(step)
+                model.forget_in_flight(step)
         elif isinstance(step, tuple) and isinstance(step[0], Policy):
             policy, usable = step[0], {}
             usable = {u.name: step[1][u.name] for u in policy.uplinks if u.name in step[1]}

@@ -17,10 +17,10 @@ _WHY = {
     "nth": "weighted round robin; this is what the next flow gets",
     "weighted": "a random draw by weight; another --seed may draw another uplink",
     "hash": "a hash of the sticky key; another --seed may give another uplink",
-    "custom": "what a method of one's own answers to the first flow",
-    "least-loaded": "the least loaded; before the first flow, that goes by the weights",
-    "overflow": "the first that is not full; before the first flow none is",
-    "fastest": "the lowest latency; without probes, that goes by the weights",
+    "custom": "the balancer's own method says so",
+    "least-loaded": "the uplink with the most room; nothing is loaded here",
+    "overflow": "the first uplink that has room; nothing is loaded here",
+    "fastest": "the uplink with the least latency; none is known here, so the weights decide",
     "sticky": "remembered from an earlier flow",
     "fallback": "no uplink of the balancer can take the flow",
     "drop": "the flow is dropped",
@@ -123,8 +123,16 @@ def _classified(policy: Policy, engine: Engine, flow: Flow, now: int) -> Explana
         if no_rule
         else _WHY[decision.reason],
         way=way,
-        notes=_notes(policy, flow),
+        notes=(*_notes(policy, flow), *_failed(engine)),
     )
+
+
+def _failed(engine: Engine) -> Iterator[str]:
+    """What went wrong in a method of a user, so that the weights decided."""
+    for name, balancer in engine.counters().balancers.items():
+        if balancer.errors:
+            error = balancer.last_error
+            yield f"the method of balancer {name} failed, so that its weights decide: {error}"
 
 
 def _balancer(policy: Policy, rule: Rule | None) -> Balancer | None:

@@ -1,0 +1,53 @@
+"""Connections of uplinks, ended as states change, so that they begin anew elsewhere."""
+
+from __future__ import annotations
+
+import logging
+
+from classifier.engine.engine import Engine
+from classifier.errors import HostError
+from classifier.host import conntrack
+from classifier.host.state import Family
+from classifier.policy import Policy, Uplink
+from classifier.service.challenge import challenge
+from classifier.uplinks.endings import States, to_end
+
+log = logging.getLogger(__name__)
+
+_MOST_TOLD = 65536
+"""Connections of an uplink that are looked at for clients to tell: half a second's work."""
+
+
+class Connections:
+    """Those of one network namespace, that of the thread that calls `follow`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._followed: States = {}
+
+    def follow(self, policy: Policy, states: States) -> None:
+        """End what the change from the states that were followed last asks for.
+
+        To be called when new flows avoid what is not up already. Raises HostError; then the next
+        call tries again.
+        """
+        for uplink, family in to_end(policy, self._followed, states):
+            log.info(
+                "uplink %s: its IPv%d connections are ended, to be begun elsewhere",
+                uplink.name,
+                family,
+            )
+            self._end(policy, uplink, family)
+        self._followed = states
+
+    def _end(self, policy: Policy, uplink: Uplink, family: Family) -> None:
+        mark, mask = policy.mark(uplink), policy.gateway.mask
+        # A flow that began just now would be put on this uplink once more.
+        self._engine.forget_in_flight(uplink.name)
+        try:
+            clients = conntrack.masqueraded(mark, mask, family, _MOST_TOLD)
+        except HostError as error:
+            log.warning("%s", error)
+            clients = []
+        conntrack.flush(mark, mask, family)
+        challenge(clients, family)
