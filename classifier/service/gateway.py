@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
@@ -43,6 +43,7 @@ from classifier.service.queues import Queues, with_safe_count
 from classifier.service.reconcile import Look, Reconciler
 from classifier.service.release import Release
 from classifier.service.reload import read_policy
+from classifier.service.run_settings import RunSettings
 from classifier.service.signals import Signals
 from classifier.service.sticky import StickyEntries
 from classifier.service.uplinks import Uplinks, link_bytes
@@ -65,20 +66,6 @@ _NONE: frozenset[Family] = frozenset()
 _LINKS_CHANGED = frozenset(("link", "address", "everything", "start"))
 """Reasons to look after which links or addresses may be others."""
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """How one run of the service was asked for."""
-
-    file: Path
-    """The configuration, for a reload."""
-    runtime_dir: Path
-    state_dir: Path
-    seed: int | None = None
-    """None: the one of the state directory."""
-    keep: bool = False
-    """Leave the host state in place at the end, so that the next start takes over unnoticed."""
 
 
 class Service:

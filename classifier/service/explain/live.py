@@ -56,13 +56,16 @@ class LiveExplanations:
         now = round(time.monotonic() * 1000)
         import_sticky(copy, export_sticky(self._engine, now), now)
         found = explained(policy, copy, flow, now)
-        if found.reason != _STAND_IN:
+        method = _asked_then(policy, found)
+        if method is None:
             return replace(found, route=kernel_route(flow, found.mark))
-        method = found.method or _STAND_IN
+        reason = found.reason
+        if reason == _STAND_IN:
+            reason = "custom" if ":" in method else method
         return replace(
             found,
             uplink=None,
-            reason="custom" if ":" in method else method,
+            reason=reason,
             mark=0,
             table=None,
             why=f"the method {method} is asked when a flow comes; its answer is not known before",
@@ -76,6 +79,22 @@ def _without_methods(policy: Policy) -> Policy:
         for b in policy.balancers
     )
     return replace(policy, balancers=balancers)
+
+
+def _asked_then(policy: Policy, found: Explanation) -> str | None:
+    """The method that a stand-in has answered for; None where none has."""
+    if found.uplink is None or found.reason not in (_STAND_IN, "fallback"):
+        return None
+    by_name = {balancer.name: balancer for balancer in policy.balancers}
+    balancer = by_name.get(found.balancer or "")
+    if found.reason == "fallback" and balancer is not None:
+        balancer = by_name.get(balancer.fallback)
+    # Of several fallbacks in a row any may have been the one.
+    while balancer is not None:
+        if balancer.method not in _KNOWN:
+            return balancer.method
+        balancer = by_name.get(balancer.fallback)
+    return None
 
 
 def kernel_route(flow: Flow, mark: int) -> str:
