@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
@@ -30,6 +30,7 @@ from classifier.service.announcements import Announcements
 from classifier.service.connections import Connections
 from classifier.service.control.routes import Request, Route
 from classifier.service.events import HostEvents
+from classifier.service.explain.live import LiveExplanations
 from classifier.service.folded_job import FoldedJob
 from classifier.service.link_change import LinkChange
 from classifier.service.link_news import LinkNews
@@ -42,6 +43,7 @@ from classifier.service.queues import Queues, with_safe_count
 from classifier.service.reconcile import Look, Reconciler
 from classifier.service.release import Release
 from classifier.service.reload import read_policy
+from classifier.service.run_settings import RunSettings
 from classifier.service.signals import Signals
 from classifier.service.sticky import StickyEntries
 from classifier.service.uplinks import Uplinks, link_bytes
@@ -64,20 +66,6 @@ _NONE: frozenset[Family] = frozenset()
 _LINKS_CHANGED = frozenset(("link", "address", "everything", "start"))
 """Reasons to look after which links or addresses may be others."""
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """How one run of the service was asked for."""
-
-    file: Path
-    """The configuration, for a reload."""
-    runtime_dir: Path
-    state_dir: Path
-    seed: int | None = None
-    """None: the one of the state directory."""
-    keep: bool = False
-    """Leave the host state in place at the end, so that the next start takes over unnoticed."""
 
 
 class Service:
@@ -145,7 +133,8 @@ class Service:
         importing = loop.run_in_executor(None, _control_server)
         lock.turn_away_on(loop)
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
-        self._classifier = Classifier(policy, self._seed())
+        seed = self._seed()
+        self._classifier = Classifier(policy, seed)
         self._methods = Methods(self._classifier.engine)
         self._connections = Connections(self._classifier.engine)
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
@@ -180,6 +169,7 @@ class Service:
             Route("POST", "/sticky/forget", self._sticky.forget),
             Route("POST", "/reload", self._reload),
             Route("POST", "/release", self._release_host),
+            Route("POST", "/explain", LiveExplanations(self._classifier.engine, seed).answer),
         ]
         group = policy.gateway.control_group
         server = await importing
@@ -297,6 +287,7 @@ class Service:
             await self._in_host_thread(lambda: self._reconciler.apply(look))
         except BaseException:
             self._use(old, before)
+            self._uplinks.probe(old)
             raise
         self._take(look)
         self._give(look)
