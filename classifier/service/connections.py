@@ -16,7 +16,7 @@ from classifier.uplinks.state import State
 log = logging.getLogger(__name__)
 
 _MOST_TOLD = 65536
-"""Connections of an uplink that are looked at for clients to tell: half a second's work."""
+"""Connections of an uplink that are looked at for clients to tell: a second or two of work."""
 
 States = Mapping[tuple[str, Family], State]
 """Uplink and family to what it is."""
@@ -52,7 +52,7 @@ class Connections:
             clients = conntrack.masqueraded(mark, mask, family, _MOST_TOLD)
         except HostError as error:
             log.warning("%s", error)
-            clients = []
+            clients = iter(())
         conntrack.flush(mark, mask, family)
         challenge(clients, family)
 
