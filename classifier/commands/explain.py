@@ -1,7 +1,7 @@
 """`explain FILE FLOW`: what a policy decides about a flow, and why.
 
-A new engine decides, with every uplink up and no sticky entries; what a running service decides
-also depends on the flows before.
+A new engine decides, with every uplink up and no sticky entries; or, with `--state-dir`, one with
+all that the service has stored. What a running service decides also depends on the flows since.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import dataclasses
 import json
 
 from classifier.commands.flow import FORM, Flow, first_packet, parse_flow
+from classifier.commands.saved_state import SavedState, add_saved_state, saved_state
 from classifier.commands.table import paragraph
 from classifier.config import load_policy
-from classifier.engine.classifier import Classifier
 from classifier.policy import Policy
 
 HELP = "explain which rule, balancer and uplink a flow would get"
 
 _WHY = {
     "pinned": "the rule names this uplink",
-    "nth": "weighted round robin; this is what the first flow gets",
+    "nth": "weighted round robin; this is what the next flow gets",
+    "sticky": "remembered from an earlier flow",
     "weighted": "a random draw by weight; another --seed may draw another uplink",
     "hash": "a hash of the sticky key; another --seed may give another uplink",
     "fallback": "no uplink of the balancer can take the flow",
@@ -34,12 +35,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     parser.add_argument("flow", metavar="FLOW", help=FORM)
     parser.add_argument("--json", action="store_true", help="print the decision as JSON")
+    add_saved_state(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     policy = load_policy(options.file)
     flow = parse_flow(options.flow)
-    explanation = _not_classified(policy, flow) or _classified(policy, flow, options.seed or 0)
+    saved = saved_state(policy, options)
+    explanation = _not_classified(saved.policy, flow) or _classified(saved, flow)
     if options.json:
         print(json.dumps(dataclasses.asdict(explanation), indent=2))
     else:
@@ -85,10 +88,10 @@ def _not_classified(policy: Policy, flow: Flow) -> Explanation | None:
     return Explanation(str(flow), None, None, None, "direct", mark, why, _notes(policy, flow))
 
 
-def _classified(policy: Policy, flow: Flow, seed: int) -> Explanation:
+def _classified(saved: SavedState, flow: Flow) -> Explanation:
     """What the engine decides; the same question with the same seed gets the same answer."""
-    classifier = Classifier(policy, seed=seed)
-    decision = classifier.classify(first_packet(flow), 0.0, flow.in_interface, flow.user)
+    policy, engine = saved.policy, saved.engine(saved.seed or 0)
+    decision = engine.classify(first_packet(flow), 0, flow.in_interface, flow.user)
     rule = next((rule for rule in policy.rules if rule.name == decision.rule), None)
     balancer = next((b for b in policy.balancers if rule is not None and b.name == rule.use), None)
     no_rule = decision.reason == "direct" and rule is None
@@ -102,7 +105,10 @@ def _classified(policy: Policy, flow: Flow, seed: int) -> Explanation:
         why="no rule matches, so the main routing table decides"
         if no_rule
         else _WHY[decision.reason],
-        notes=_notes(policy, flow),
+        notes=(
+            *_notes(policy, flow),
+            *(f"uplink {name} is out of use: {why}" for name, why in saved.out_of_use.items()),
+        ),
     )
 
 

@@ -16,9 +16,12 @@ from classifier.commands.replay_options import (
     rate,
     summary_json,
     summary_text,
+    sweep,
 )
 from classifier.commands.replay_options.output import Output, Replayed
+from classifier.commands.saved_state import add_saved_state, saved_state
 from classifier.config import load_policy
+from classifier.errors import UsageError
 
 HELP = "run captures through a policy: which flows would go where"
 
@@ -33,20 +36,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="configuration (TOML)")
     captures.arguments(parser)
     against.arguments(parser)
+    add_saved_state(parser)
     printed = parser.add_mutually_exclusive_group()
     for output in PRINTED:
         output.arguments(printed)
     for output in WRITTEN:
         output.arguments(parser)
+    sweep.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    policy = load_policy(options.file)
     outputs = [output for output in WRITTEN if output.wanted(options)]
     outputs.append(next(output for output in PRINTED if output.wanted(options)))
+    if sweep.wanted(options):
+        if outputs != [summary_text]:
+            raise UsageError("--sweep: makes a table of its own, and no other output")
+        if options.state_dir is not None:
+            raise UsageError(
+                "--sweep: tries policies of its own, which no state directory is about"
+            )
+        return sweep.run(options)
+    saved = saved_state(load_policy(options.file), options)
+    policy = saved.policy
     began = time.monotonic()
     replay, broken = captures.read(
-        options, policy, keep=any(output.NEEDS_FLOWS for output in outputs)
+        options, saved, keep=any(output.NEEDS_FLOWS for output in outputs)
     )
     report = replay.report()
     seconds = time.monotonic() - began

@@ -83,6 +83,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="input interface of all flows (default: that of gateway.lan if there is only one)",
     )
+    parser.add_argument(
+        "--at",
+        metavar="EVENT",
+        action="append",
+        default=[],
+        help='an uplink that fails or returns, such as "120s wired down" (also up, drain, auto; '
+        "repeatable)",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -105,6 +113,7 @@ def run(options: argparse.Namespace) -> int:
             wanted,
             seed=options.seed,
             in_interface=options.in_interface,
+            at=options.at,
             progress=progress,
         )
     if options.json:

@@ -22,7 +22,7 @@ from classifier.config.uplinks import read_uplinks
 from classifier.errors import ConfigError, Mistake
 from classifier.policy import Policy
 
-__all__ = ["load_policy", "parse_policy"]
+__all__ = ["load_policy", "parse_policy", "read_text", "read_toml"]
 
 _AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)$")
 _AT_END = " (at end of document)"
@@ -33,6 +33,24 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
 
     Of the host it reads only the user database, for rules that name a user.
     """
+    return parse_policy(read_text(path), os.fspath(path))
+
+
+def parse_policy(text: str, path: str = "<text>") -> Policy:
+    """The policy in a TOML text; `path` is only what errors call it.
+
+    Raises `ConfigError` with every mistake; nothing else for any text.
+    """
+    values = read_toml(text, path)
+    report = Report(locate(text))
+    policy = _read(Table(values, (), report))
+    if mistakes := report.mistakes():
+        raise ConfigError(path, mistakes)
+    return policy
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """What a file of TOML says; raises `ConfigError`."""
     name = os.fspath(path)
     try:
         with Path(name).open("rb") as file:
@@ -49,25 +67,13 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
         line = data.count(b"\n", 0, error.start) + 1
         mistake = Mistake(line, "", "", f"is not UTF-8 text: byte 0x{data[error.start]:02x}")
         raise ConfigError(name, (mistake,)) from None
-    return parse_policy(text, name)
+    return text
 
 
-def parse_policy(text: str, path: str = "<text>") -> Policy:
-    """The policy in a TOML text; `path` is only what errors call it.
-
-    Raises `ConfigError` with every mistake; nothing else for any text.
-    """
+def read_toml(text: str, path: str = "<text>") -> dict[str, object]:
+    """The values in a text; raises `ConfigError` when it is no TOML, or too large or too deep."""
     if mistake := beyond_limits(text):
         raise ConfigError(path, (mistake,))
-    values = _toml(text, path)
-    report = Report(locate(text))
-    policy = _read(Table(values, (), report))
-    if mistakes := report.mistakes():
-        raise ConfigError(path, mistakes)
-    return policy
-
-
-def _toml(text: str, path: str) -> dict[str, object]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -70,6 +70,7 @@ cdef struct State:
     uint64_t random
     Compiled compiled
     Table in_flight
+    uint64_t let_go[256]       # flights that end before this are decided anew, by uplink id
     Counts counts
     Loads loads
 
@@ -93,6 +94,9 @@ cdef inline double seconds(const State* state) noexcept nogil:
     # The time that methods of users are told.
     return <double>(<int64_t>state.now + state.epoch) / 1000.0
 
+
+# From now on (milliseconds) no flow that is in flight by then stays on an uplink for that.
+cdef void let_flights_go(State* state, uint8_t id, uint64_t now) noexcept nogil
 
 # Last step: decides packets in their order.
 cdef void decide_packets(

@@ -12,8 +12,6 @@ from classifier.replay.report import FlowDecision, Report
 
 if TYPE_CHECKING:
     from classifier.replay.observer import Observer
-    from classifier.replay.script import UplinkScript
-    from classifier.uplinks.endings import Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +44,6 @@ class Comparison:
     @property
     def moved_bytes(self) -> int:
         return sum(move.amount.bytes for move in self.moves)
-
-
-class BothScripts:
-    """Two scripts of the same events, for the engines of two policies.
-
-    Connections end where the first policy's gateway ends them: there is one set of flows.
-    """
-
-    def __init__(self, script: UplinkScript, other: UplinkScript) -> None:
-        self._script = script
-        self._other = other
-
-    @property
-    def next_at(self) -> int | None:
-        return self._script.next_at
-
-    def run(self, now: int) -> list[tuple[int, Family]]:
-        self._other.run(now)
-        return self._script.run(now)
 
 
 def moves(policy: Policy, other: Policy, observer: Observer) -> tuple[Move, ...]:

@@ -114,9 +114,11 @@ def _unpacked(file: io.FileIO) -> BinaryIO:
 
 def _copy(part: CapturePart, comments: _Comments, file: BinaryIO) -> None:
     end = comments.packet + part.packets
+    if not (part.packets or part.whole):
+        return
     try:
-        with Path(part.path).open("rb", buffering=0) as capture:
-            for block in blocks(_unpacked(capture)):
+        with Path(part.path).open("rb", buffering=0) as raw, _unpacked(raw) as capture:
+            for block in blocks(capture):
                 if isinstance(block, bytes):
                     file.write(block)
                     continue

@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from classifier.engine.engine cimport Engine
 from classifier.engine.wire cimport Packet
+from classifier.replay.carried cimport Carried
 from classifier.replay.flow_log cimport DecidedFlow, FlowLog, Sum
 from classifier.replay.remotes cimport Remotes
 from classifier.replay.tally cimport Tally
@@ -31,6 +32,7 @@ cdef class Observer:
     cdef readonly Tally other_tally
     cdef Engine other                       # engine of that policy; None without one
     cdef uint16_t other_interface
+    cdef Carried other_carried              # None where its methods do not go by load
     cdef Sum* moves                         # rows by our columns, columns by the other's
     cdef Watched* flows
     cdef uint32_t room

@@ -1,5 +1,6 @@
 from classifier.engine.engine import Engine
 from classifier.policy import Policy
+from classifier.replay.carried import Carried
 from classifier.replay.flow_log import FlowLog
 from classifier.replay.remotes import Remotes
 from classifier.replay.tally import Tally
@@ -23,6 +24,8 @@ class Observer:
         interface: where flows are said to come in.
         keep: whether `other_log` has each flow.
         """
+    def measure_other(self) -> Carried:
+        """What the uplinks of the other policy carry from now on."""
     def move(self, column: int, other_column: int) -> tuple[int, int, int]:
         """Flows, packets, bytes that go one way by the policy and another by the other; IndexError.
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path as FilePath
 
 from classifier.engine.engine import Engine
+from classifier.engine.load_meter import wants_loads
 from classifier.errors import UsageError
 from classifier.policy import Network, Policy
-from classifier.replay.against import BothScripts, Comparison, moves
+from classifier.replay.against import Comparison, moves
 from classifier.replay.annotate import CapturePart, annotate
 from classifier.replay.captures import AnyPath, in_order_of_time
 from classifier.replay.figures import Figures, figures
 from classifier.replay.flow_log import FlowLog
+from classifier.replay.loads import SampledLoads
 from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
 from classifier.replay.report import Decisions, Report, RuleUse, Use
-from classifier.replay.script import UplinkEvent, UplinkScript, parse_event
+from classifier.replay.script import Script, Together, UplinkEvent, UplinkScript, parse_event
 from classifier.replay.tracker import Tracker
+from classifier.state.asked import Asked
 
 _DIRECT, _DROPPED, _INBOUND = 0, 254, 255
 
@@ -32,6 +35,8 @@ class Replay:
     `at` says when uplinks fail and return: "120s wired down" is 120 seconds after the first packet.
     `against` is another policy, asked about the same flows in the same pass. `watch` is whether the
     report has `figures`; with `against` it always has. `number_packets` is for `annotate`.
+    `asked` is what is asked of uplinks by hand at the start. `prepare` is called with each engine
+    before the first packet, when its time is 0.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class Replay:
         against: Policy | None = None,
         watch: bool = False,
         number_packets: bool = False,
+        asked: Mapping[str, Asked] | None = None,
+        prepare: Callable[[Engine], None] = lambda engine: None,
     ) -> None:
         if seed is None:
             seed = int.from_bytes(os.urandom(8))
@@ -54,7 +61,8 @@ class Replay:
         self._against = against
         self._parts: list[CapturePart] = []
         engine = Engine(policy, seed)
-        self._script = UplinkScript(engine, policy, events)
+        self._script = UplinkScript(engine, policy, events, asked)
+        prepare(engine)
         self._observer: Observer | None = None
         if watch or number_packets or against is not None:
             self._observer = Observer(policy, number_packets)
@@ -65,11 +73,17 @@ class Replay:
             keep,
             self._observer,
         )
-        self._tracker.follow(self._script)
+        others: list[Script] = []
+        if wants_loads(policy):
+            others.append(SampledLoads(engine, policy, self._tracker.measure()))
         if self._observer is not None and against is not None:
             other = Engine(against, seed)
             self._observer.compare(against, other, _interface(against, in_interface), keep)
-            self._tracker.follow(BothScripts(self._script, UplinkScript(other, against, events)))
+            others.append(UplinkScript(other, against, events, asked))
+            prepare(other)
+            if wants_loads(against):
+                others.append(SampledLoads(other, against, self._observer.measure_other()))
+        self._tracker.follow(Together(self._script, *others))
 
     @property
     def waiting(self) -> tuple[UplinkEvent, ...]:

@@ -1,11 +1,11 @@
-"""Uplinks that fail and return while captures are replayed, as if steered by hand on a gateway."""
+"""What happens by the time of the captures: uplinks fail and return, as if steered by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from classifier.config.reading import WrongValueError
 from classifier.config.values import duration
@@ -20,6 +20,40 @@ from classifier.uplinks.tiers import with_active_tiers
 _FORM = 'must be "TIME UPLINK STATE", such as "120s wired down"'
 _STATES: tuple[Asked, ...] = get_args(Asked)
 _FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
+
+
+class Script(Protocol):
+    """What happens while captures are replayed, by their own time."""
+
+    @property
+    def next_at(self) -> int | None:
+        """Milliseconds since the first packet at which there is something to do next."""
+
+    def run(self, now: int) -> list[tuple[int, Family]]:
+        """Do what is due at `now`; uplink ids and families whose connections end by that."""
+
+
+class Together:
+    """Several scripts. Connections end as the first one says: there is one set of flows."""
+
+    def __init__(self, first: Script, *others: Script) -> None:
+        self._first = first
+        self._others = others
+
+    @property
+    def next_at(self) -> int | None:
+        times = [script.next_at for script in (self._first, *self._others)]
+        return min((time for time in times if time is not None), default=None)
+
+    def run(self, now: int) -> list[tuple[int, Family]]:
+        for script in self._others:
+            if _is_due(script, now):
+                script.run(now)
+        return self._first.run(now) if _is_due(self._first, now) else []
+
+
+def _is_due(script: Script, now: int) -> bool:
+    return script.next_at is not None and script.next_at <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +93,26 @@ def parse_event(text: str, policy: Policy) -> UplinkEvent:
 class UplinkScript:
     """Tells `engine` which uplinks it can use, from the start and at each of `events`.
 
-    All are up at the start; of a balancer the engine gets the tiers that are in use then.
+    All are up at the start, unless `asked` says otherwise; of a balancer the engine gets the tiers
+    that are in use then.
     """
 
-    def __init__(self, engine: Engine, policy: Policy, events: Iterable[UplinkEvent] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        policy: Policy,
+        events: Iterable[UplinkEvent] = (),
+        asked: Mapping[str, Asked] | None = None,
+    ) -> None:
         self._engine = engine
         self._policy = policy
         self._waiting = sorted(events, key=attrgetter("after"))
-        self._asked: dict[str, Asked] = {}
+        self._asked = dict(asked or {})
         self._states = self._judged()
         self._use()
 
     @property
     def next_at(self) -> int | None:
-        """Milliseconds since the first packet at which there is something to do next."""
         return self._waiting[0].after if self._waiting else None
 
     @property
@@ -81,7 +121,6 @@ class UplinkScript:
         return tuple(self._waiting)
 
     def run(self, now: int) -> list[tuple[int, Family]]:
-        """Do what is due at `now`; uplink ids and families whose connections end by that."""
         ended: list[tuple[int, Family]] = []
         while self._waiting and self._waiting[0].after <= now:
             event = self._waiting.pop(0)

@@ -3,6 +3,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from classifier.engine.engine cimport Engine
 from classifier.engine.wire cimport Packet
+from classifier.replay.arrival cimport Arrival
+from classifier.replay.carried cimport Carried
 from classifier.replay.flow_log cimport DecidedFlow, FlowLog
 from classifier.replay.flows cimport FlowTable
 from classifier.replay.fragments cimport FragmentTable
@@ -11,23 +13,14 @@ from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport Network
 from classifier.replay.observer cimport Observer
 from classifier.replay.reader cimport CaptureReader
-from classifier.replay.states cimport Flow, FlowPacket
-from classifier.replay.tuples cimport Tuple
-
-cdef struct Arrival:
-    # A packet, or what fragments have been put together to.
-    const Packet* packet
-    const Tuple* tuple
-    const uint8_t* data     # from the IP header on
-    uint32_t size           # bytes at data
-    uint32_t packets        # fragments, or 1
-    uint64_t bytes          # IP lengths of these
-    int64_t time            # nanoseconds since 1970
+from classifier.replay.states cimport FlowPacket
 
 cdef class Tracker:
     cdef Engine engine
     cdef readonly FlowLog log
     cdef Observer observer          # or None
+    cdef Carried carried            # or None
+    cdef bint watched               # one of the two is there
     cdef FlowTable table
     cdef FragmentTable fragments4, fragments6
     cdef Network* lan
@@ -35,7 +28,7 @@ cdef class Tracker:
     cdef uint16_t interface
     cdef bint reads_ftp
     cdef Helpers helpers
-    cdef object script              # an `UplinkScript`; None without one
+    cdef object script              # a `Script`; None without one
     cdef uint64_t script_at         # milliseconds; when it is to run next
     cdef object error               # what kept the script from running
     cdef bint started
@@ -46,13 +39,14 @@ cdef class Tracker:
     cdef int _batch(self, CaptureReader reader) noexcept nogil
     cdef bint _reserve(self) noexcept nogil
     cdef void _sweep(self) noexcept nogil
-    cdef uint8_t _classify(self, const Frame* frame, Packet* packet, Tuple* tuple) noexcept nogil
     cdef void _set_clock(self, int64_t time) noexcept nogil
     cdef void _fragment(self, const Packet* packet, const Frame* frame) noexcept nogil
     cdef void _icmp_error(self, const Packet* packet, const Frame* frame) noexcept nogil
     cdef void _track(self, const Arrival* arrival) noexcept nogil
     cdef bint _expired(self, uint32_t number) noexcept nogil
-    cdef void _read(self, uint32_t number, const Arrival* arrival, const FlowPacket* moving) noexcept nogil
+    cdef void _read(
+        self, uint32_t number, const Arrival* arrival, const FlowPacket* moving
+    ) noexcept nogil
     cdef void _start(self, const Arrival* arrival) noexcept nogil
     cdef bint _decide(self, const Packet* packet, DecidedFlow* decided) noexcept nogil
     cdef bint _related(

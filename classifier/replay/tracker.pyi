@@ -2,11 +2,11 @@ from collections.abc import Sequence
 
 from classifier.engine.engine import Engine
 from classifier.policy import Network
-from classifier.replay.against import BothScripts
+from classifier.replay.carried import Carried
 from classifier.replay.flow_log import FlowLog
 from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
-from classifier.replay.script import UplinkScript
+from classifier.replay.script import Script
 
 class Tracker:
     """Takes the packets of captures, in order, to an engine, as conntrack would see them.
@@ -29,7 +29,9 @@ class Tracker:
         keep: bool = True,
         observer: Observer | None = None,
     ) -> None: ...
-    def follow(self, script: UplinkScript | BothScripts) -> None:
+    def measure(self) -> Carried:
+        """What uplinks carry from now on. Before the first packet."""
+    def follow(self, script: Script) -> None:
         """Run `script` as the capture's time goes on. Before the first packet."""
     def read(self, reader: CaptureReader) -> bool:
         """Take some ten thousand packets; False when the capture has no more.

@@ -11,6 +11,7 @@ from classifier.host import conntrack
 from classifier.host.state import Family
 from classifier.policy import Policy, Uplink
 from classifier.service.challenge import challenge
+from classifier.service.sticky import engine_now
 from classifier.uplinks.state import State
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Connections:
     def _end(self, policy: Policy, uplink: Uplink, family: Family) -> None:
         mark, mask = policy.mark(uplink), policy.gateway.mask
         # A flow that began just now would be put on this uplink once more.
-        self._engine.forget_in_flight(uplink.name)
+        self._engine.let_flights_go(uplink.name, engine_now())
         try:
             clients = conntrack.masqueraded(mark, mask, family, _MOST_TOLD)
         except HostError as error:

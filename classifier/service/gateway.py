@@ -139,8 +139,7 @@ class Service:
         # A sixth of a second, much of it without the interpreter's lock: the host is looked at
         # meanwhile.
         importing = loop.run_in_executor(None, _control_server)
-        loop.add_reader(lock.fileno(), lock.turn_away)
-        undo.callback(loop.remove_reader, lock.fileno())
+        lock.turn_away_on(loop)
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
         self._classifier = Classifier(policy, self._seed())
         self._connections = Connections(self._classifier.engine)
@@ -155,7 +154,9 @@ class Service:
         self._remember(self._settings.state_dir)
         self._take(first)
         self._give(first)
-        self._sticky = StickyEntries(self._classifier.engine, self._settings.state_dir)
+        self._sticky = StickyEntries(
+            self._classifier.engine, self._settings.state_dir, self._settings.runtime_dir
+        )
         self._sticky.load()
 
         def stop() -> None:

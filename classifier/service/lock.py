@@ -5,6 +5,8 @@ Both are held by the kernel for the process and released however it ends.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -22,6 +24,7 @@ ABSTRACT_NAME = "\0nfq-classifier"
 _SILENCE_SECONDS = 1.0
 """For a holder to say who it is; a service is silent for microseconds, between bind and listen."""
 _WAITING = 128
+_PAUSE_SECONDS = 1.0
 
 
 class RuntimeLock:
@@ -105,20 +108,38 @@ class NamespaceLock:
             raise ServiceError(f"socket @{ABSTRACT_NAME[1:]}: {error.strerror}") from error
         return True
 
-    def fileno(self) -> int:
-        """Readable when somebody has asked who holds the namespace: call `turn_away` then."""
-        return self._socket.fileno()
+    def turn_away_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have `loop` hang up on those who ask, until `release`."""
+        if not self.warnings:  # else it is not ours, and nobody can ask
+            loop.add_reader(self._socket, self._asked, loop)
 
-    def turn_away(self) -> None:
-        """Hang up on those who have asked; if nobody did, the kernel would run out of room."""
+    def turn_away(self) -> bool:
+        """Hang up on those who have asked; if nobody did, the kernel would run out of room.
+
+        False: some go on waiting, because there are no file descriptors left, mostly.
+        """
         for _ in range(_WAITING):
             try:
                 asking, _ = self._socket.accept()
+            except BlockingIOError:
+                return True
             except OSError:
-                return
+                return False
             asking.close()
+        return True
+
+    def _asked(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self.turn_away():  # they would wake us again at once
+            loop.remove_reader(self._socket)
+            loop.call_later(_PAUSE_SECONDS, self._resume, loop)
+
+    def _resume(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._socket.fileno() >= 0:
+            self.turn_away_on(loop)
 
     def release(self) -> None:
+        with contextlib.suppress(RuntimeError):  # no loop runs
+            asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 
 

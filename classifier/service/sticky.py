@@ -26,53 +26,82 @@ from classifier.state.sticky import set_sticky_aside, store_sticky, stored_stick
 log = logging.getLogger(__name__)
 
 _SAVE_SECONDS = 60.0
-"""A crash forgets what was learned since the last time."""
+"""Between savings to the state directory; a machine that loses power forgets what came later."""
+_COPY_SECONDS = 1.0
+"""Between savings to the runtime directory; a service that is killed forgets what came later."""
+_LARGEST_PART = 0.05
+"""Of the time, that saving may take."""
 
 
 class StickyEntries:
-    """Those of one engine, with their file in the state directory."""
+    """Those of one engine, and its turns, with their files in state and runtime directory."""
 
-    def __init__(self, engine: Engine, state_dir: Path) -> None:
+    def __init__(self, engine: Engine, state_dir: Path, runtime_dir: Path) -> None:
         self._engine = engine
         self._state_dir = state_dir
+        self._runtime_dir = runtime_dir
+        self._forgotten = 0
+        """Requests to forget something by hand."""
 
     def load(self) -> None:
-        """Go on with what was stored. A file that cannot be used is set aside, and told."""
-        found = stored_sticky(self._state_dir)
-        if found is None:
-            return
-        content, age = found
-        try:
-            import_sticky(self._engine, content, _now(), round(age * 1000))
-        except UsageError as error:
-            set_sticky_aside(self._state_dir, str(error))
+        """Go on with what was stored last. A file that cannot be used is set aside, and told."""
+        found = [
+            (stored[1], folder, stored[0])
+            for folder in (self._state_dir, self._runtime_dir)
+            if (stored := stored_sticky(folder)) is not None
+        ]
+        for age, folder, content in sorted(found):
+            try:
+                import_sticky(self._engine, content, engine_now(), round(age * 1000))
+            except UsageError as error:
+                set_sticky_aside(folder, str(error))
+            else:
+                return
 
     def save(self) -> None:
         """Raises HostError."""
-        if any(balancer.sticky for balancer in self._engine.policy.balancers):
-            store_sticky(self._state_dir, export_sticky(self._engine, _now()))
+        self._store(self._state_dir)
 
     async def keep_saved(self) -> None:
-        """Save now and then, until cancelled."""
+        """Save now and then what has changed, until cancelled."""
+        loop = asyncio.get_running_loop()
+        pause, copied, saved, saved_at = _COPY_SECONDS, self._changes(), 0, loop.time()
         while True:
-            await asyncio.sleep(_SAVE_SECONDS)
+            await asyncio.sleep(pause)
+            began, changes = loop.time(), self._changes()
             try:
-                await asyncio.to_thread(self.save)
+                if changes != copied:
+                    await asyncio.to_thread(self._store, self._runtime_dir)
+                    copied = changes
+                if changes != saved and began - saved_at >= _SAVE_SECONDS:
+                    await asyncio.to_thread(self.save)
+                    saved, saved_at = changes, began
             except HostError as error:
                 log.warning("%s", error)
+            pause = max(_COPY_SECONDS, (loop.time() - began) / _LARGEST_PART)
+
+    def _changes(self) -> int:
+        """Grows when an entry or a turn may have changed."""
+        return sum(self._engine.counters().uplinks.values()) + self._forgotten
+
+    def _store(self, folder: Path) -> None:
+        store_sticky(folder, export_sticky(self._engine, engine_now()))
 
     async def show(self, request: Request) -> dict[str, Any]:
         address, local = _addresses(request.query)
-        return {"entries": [asdict(e) for e in sticky_show(self._engine, address, _now(), local)]}
+        return {
+            "entries": [asdict(e) for e in sticky_show(self._engine, address, engine_now(), local)]
+        }
 
     async def forget(self, request: Request) -> dict[str, Any]:
         body = request.body
+        self._forgotten += 1
         if body.get("all") is True:
             return {"forgotten": sticky_forget_all(self._engine)}
         if "uplink" in body:
             return {"forgotten": sticky_forget_uplink(self._engine, str(body["uplink"]))}
         address, local = _addresses(body)
-        return {"forgotten": len(sticky_forget(self._engine, address, _now(), local))}
+        return {"forgotten": len(sticky_forget(self._engine, address, engine_now(), local))}
 
 
 def _addresses(
@@ -90,6 +119,6 @@ def _addresses(
     return address, local
 
 
-def _now() -> int:
+def engine_now() -> int:
     """The engine's time, as the queue tells it."""
     return round(time.monotonic() * 1000)

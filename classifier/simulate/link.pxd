@@ -31,6 +31,7 @@ cdef struct Link:
     double measured      # `carried` at the last measurement
     double peak          # bytes per second, the highest of all measurements
     uint32_t most        # flows at the same time
+    uint64_t cut         # flows that were ended before their last byte
     Durations* durations
 
 # Seconds in the middle of a step.
@@ -50,3 +51,6 @@ cdef void begin_transfer(Link* link, const Transfer* transfer) noexcept nogil
 
 # Ends the flow that ends at `next_end`.
 cdef Transfer end_transfer(Link* link) noexcept nogil
+
+# Takes all flows away.
+cdef void clear_link(Link* link) noexcept nogil

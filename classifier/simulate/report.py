@@ -42,16 +42,17 @@ class Load:
     """Bytes per second in the busiest second."""
     most_flows: int
     """At the same time."""
+    cut: int
+    """Flows that ended when the uplink went down, before all of their bytes had come."""
     durations: Durations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation(Report):
-    """The report of a simulation. A flow's bytes are those it downloads, its packets those of 1500
-    bytes that hold them; no flow is inbound, no packet malformed, untracked or without IP."""
+    """The report of a simulation. `seconds` is the simulated time until the last flow has ended. A
+    flow's bytes are those it downloads, its packets those of 1500 bytes that hold them; no flow is
+    inbound, no packet malformed, untracked or without IP."""
 
-    seconds: float
-    """Simulated time until the last flow has ended."""
     offered: int | None
     """Bytes per second of the flows that began, while they began; None where all began at once."""
     throughput: int | None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from classifier.engine.engine import Engine
+from classifier.engine.load_meter import SAMPLE_SECONDS, LoadMeter, wants_loads
 from classifier.policy import Policy, Uplink
 from classifier.replay.report import Decisions, RuleUse, Use
+from classifier.replay.script import UplinkScript, parse_event
 from classifier.simulate import traffic as defaults
 from classifier.simulate.report import Durations, Load, Simulation
 from classifier.simulate.simulator import Simulator
@@ -17,6 +19,8 @@ from classifier.simulate.traffic import Traffic, read_traffic
 
 _DIRECT, _DROPPED = 0, 254
 _SECOND = 1.0
+_END = 1e15
+_REPORTS = 200
 
 
 def simulate(
@@ -32,15 +36,16 @@ def simulate(
     ports: str = defaults.PORTS,
     flow_rate: str = defaults.FLOW_RATE,
     in_interface: str | None = None,
+    at: Iterable[str] = (),
     seed: int | None = None,
     keep: bool = True,
 ) -> Simulation:
     """Run synthetic flows through a policy; everything is written as for the command `simulate`.
 
     `flows`: how many begin in all. `arrivals`: when they begin, `poisson:100` (per second) unless
-    `parallel` clients each begin one when their last one has ended. `in_interface`: as for
-    `replay`. `keep`: whether the report has every flow and not only the sums; a flow takes some 80
-    bytes. The same seed gives the same report.
+    `parallel` clients each begin one when their last one has ended. `in_interface`, `at`: as
+    for `replay`. `keep`: whether the report has every flow and not only the sums; a flow takes
+    some 80 bytes. The same seed gives the same report.
 
     UsageError: a value that makes no sense, with the rule that it breaks.
     """
@@ -55,7 +60,7 @@ def simulate(
         ports=ports,
         flow_rate=flow_rate,
     )
-    return run(policy, wanted, seed=seed, in_interface=in_interface, keep=keep)
+    return run(policy, wanted, seed=seed, in_interface=in_interface, at=at, keep=keep)
 
 
 def run(
@@ -64,6 +69,7 @@ def run(
     *,
     seed: int | None = None,
     in_interface: str | None = None,
+    at: Iterable[str] = (),
     keep: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
@@ -72,20 +78,57 @@ def run(
         seed = int.from_bytes(os.urandom(8))
     if in_interface is None and len(policy.gateway.lan) == 1:
         in_interface = policy.gateway.lan[0]
-    simulator = Simulator(
-        Engine(policy, seed), wanted, seed & 0xFFFF_FFFF_FFFF_FFFF, in_interface, keep
-    )
-    now = 0.0
+    events = [parse_event(text, policy) for text in at]
+    engine = Engine(policy, seed)
+    script = UplinkScript(engine, policy, events)
+    simulator = Simulator(engine, wanted, seed & 0xFFFF_FFFF_FFFF_FFFF, in_interface, keep)
+    watch = _Watch(policy, simulator, LoadMeter(engine) if wants_loads(policy) else None)
+    watch.look(0.0)
+    told = 0
     while not simulator.over:
-        # As long as nothing begins or ends, every second is like the one before.
-        quiet = math.floor(simulator.next_time)
-        until = quiet if quiet > now else now + _SECOND
+        until = watch.next_look
+        if script.next_at is not None:
+            until = min(until, script.next_at / 1000)
         while not simulator.run(until):
-            if progress is not None:
-                progress(simulator.begun)
-        simulator.measure(until, until - now)
-        now = until
+            pass  # so that Ctrl-C is heard
+        if progress is not None and simulator.begun >= told + wanted.flows // _REPORTS:
+            told = simulator.begun
+            progress(told)
+        for uplink, family in script.run(round(until * 1000)):
+            if family == wanted.lan.version:
+                simulator.cut(uplink, until)
+        watch.look(until)
     return _report(policy, simulator)
+
+
+class _Watch:
+    """Looks at what the uplinks have carried: as often as a gateway does, and for peaks."""
+
+    def __init__(self, policy: Policy, simulator: Simulator, meter: LoadMeter | None) -> None:
+        self._uplinks = [(uplink.name, uplink.id) for uplink in policy.uplinks]
+        self._simulator = simulator
+        self._meter = meter
+        self._step = _SECOND if meter is None else SAMPLE_SECONDS
+        self._now = 0.0
+        self._second = 0.0
+
+    @property
+    def next_look(self) -> float:
+        """Seconds. As long as nothing begins or ends, every second is like the one before."""
+        quiet = math.floor(min(self._simulator.next_time, _END))
+        if self._now == self._second and quiet > self._now:
+            return quiet
+        return (self._now // self._step + 1) * self._step
+
+    def look(self, now: float) -> None:
+        """Take down what was carried until `now`, where the simulation is."""
+        self._now = now
+        if now == math.floor(now) and now > self._second:
+            self._simulator.measure(now, now - self._second)
+            self._second = now
+        if self._meter is not None:
+            carried = self._simulator.carried(now)
+            self._meter.sample(now, {name: (carried[id], 0.0) for name, id in self._uplinks})
 
 
 def _report(policy: Policy, simulator: Simulator) -> Simulation:
@@ -96,6 +139,7 @@ def _report(policy: Policy, simulator: Simulator) -> Simulation:
     direct, dropped = Use(*log.total(_DIRECT)), Use(*log.total(_DROPPED))
     loads = {uplink.name: _load(uplink, simulator, window) for uplink in policy.uplinks}
     return Simulation(
+        seconds=simulator.ended_at,
         packets=sum(use.packets for use in (*sums.values(), direct, dropped)),
         flows=placed + direct.flows + dropped.flows,
         malformed=0,
@@ -112,7 +156,6 @@ def _report(policy: Policy, simulator: Simulator) -> Simulation:
             RuleUse(rule.name, flows) for rule, flows in zip(policy.rules, log.rules(), strict=True)
         ),
         decisions=Decisions(log, policy),
-        seconds=simulator.ended_at,
         offered=round(begun / window) if window else None,
         throughput=sum(load.throughput or 0 for load in loads.values()) if window else None,
         durations=_durations(simulator, [uplink.id for uplink in policy.uplinks]),
@@ -121,7 +164,7 @@ def _report(policy: Policy, simulator: Simulator) -> Simulation:
 
 
 def _load(uplink: Uplink, simulator: Simulator, window: float) -> Load:
-    carried, peak, most_flows = simulator.load(uplink.id)
+    carried, peak, most_flows, cut = simulator.load(uplink.id)
     capacity = uplink.capacity.down if uplink.capacity is not None else None
     throughput = round(carried / window) if window else None
     return Load(
@@ -132,6 +175,7 @@ def _load(uplink: Uplink, simulator: Simulator, window: float) -> Load:
         else min(throughput / capacity, 1.0),
         peak=round(peak),
         most_flows=most_flows,
+        cut=cut,
         durations=_durations(simulator, [uplink.id]),
     )
 

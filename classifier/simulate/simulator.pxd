@@ -53,6 +53,7 @@ cdef class Simulator:
     cdef Link* next_to_end(self) noexcept nogil
     cdef bint begin_flow(self) noexcept nogil
     cdef void end_flow(self, Link* link) noexcept nogil
+    cdef void close_flow(self, uint32_t record, uint8_t place, uint64_t size) noexcept nogil
     cdef void foresee_begin(self, double now) noexcept nogil
     cdef void note_carried(self) noexcept nogil
     cdef void make_packet(self, Packet* packet) noexcept nogil

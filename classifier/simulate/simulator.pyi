@@ -29,16 +29,18 @@ class Simulator:
         """Seconds at which the last flow so far has ended."""
     def run(self, until: float) -> bool:
         """Goes on to `until` seconds; False: not there yet, after some 100,000 events."""
-    def measure(self, now: float, seconds: float) -> Mapping[int, float]:
-        """Bytes that went each way in the `seconds` before `now`, by placement.
-
-        Placements are those of the flow log. `now` is where `run` has got to.
-        """
+    def carried(self, now: float) -> Mapping[int, float]:
+        """Bytes that went each way since the start, by placement (as of the flow log). `now`, here
+        and below, is where `run` has got to."""
+    def measure(self, now: float, seconds: float) -> None:
+        """Take the last `seconds` for the peaks."""
+    def cut(self, place: int, now: float) -> None:
+        """End all flows that go this way."""
     def window(self) -> tuple[float, float]:
         """Seconds at which the last flow began, and the bytes of all that have begun."""
-    def load(self, place: int) -> tuple[float, float, int]:
+    def load(self, place: int) -> tuple[float, float, int, int]:
         """Bytes carried until the last flow began; bytes per second, the highest that has been
-        measured; the most flows at the same time."""
+        measured; the most flows at the same time; flows that were cut."""
     def durations(self, place: int) -> tuple[int, float, dict[float, int]]:
         """Of the flows that went this way and have ended: how many, the sum of their seconds, and
         how many took how many seconds, in steps of 2 %."""

@@ -1,1 +1,1 @@
-"""What outlives the process, in the state directory: uplink ids and the engine's seed."""
+"""What outlives the process, in the state directory: each kind in a file of its own."""

@@ -14,9 +14,9 @@ Asked = Literal["auto", "up", "down", "drain"]
 FILE_NAME = "asked.json"
 
 
-def stored_asked(state_dir: Path) -> dict[str, Asked]:
-    """Uplink name to what was asked; a damaged file is set aside. Raises HostError."""
-    return records.stored(state_dir / FILE_NAME, _parse, ", ".join(get_args(Asked)))
+def stored_asked(state_dir: Path, *, repair: bool = True) -> dict[str, Asked]:
+    """Uplink name to what was asked; `repair` as in `records.stored`. Raises HostError."""
+    return records.stored(state_dir / FILE_NAME, _parse, ", ".join(get_args(Asked)), repair)
 
 
 def store_asked(state_dir: Path, asked: Mapping[str, Asked]) -> None:

@@ -23,11 +23,14 @@ def read(path: Path) -> str | None:
         raise HostError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def set_aside(path: Path, rule: str) -> None:
+def set_aside(path: Path, rule: str, repair: bool = True) -> None:
     """Keep a damaged file under another name, so that a new one can be written; tells so.
 
-    rule: what the content should have been.
+    rule: what the content should have been. Without `repair` nothing is changed, and HostError
+    raised.
     """
+    if not repair:
+        raise HostError(f"{path}: damaged: {rule}")
     kept = path.with_name(f"{path.name}.damaged")
     with contextlib.suppress(OSError):
         path.replace(kept)

@@ -15,9 +15,9 @@ Bad = Mapping[str, frozenset[Family]]
 FILE_NAME = "health.json"
 
 
-def stored_bad(state_dir: Path) -> Bad:
-    """As the service last knew it; a damaged file is set aside. Raises HostError."""
-    return records.stored(state_dir / FILE_NAME, _parse, "lists of the families 4 and 6")
+def stored_bad(state_dir: Path, *, repair: bool = True) -> Bad:
+    """As the service last knew it; `repair` as in `records.stored`. Raises HostError."""
+    return records.stored(state_dir / FILE_NAME, _parse, "lists of the families 4 and 6", repair)
 
 
 def store_bad(state_dir: Path, bad: Bad) -> None:

@@ -13,14 +13,20 @@ from classifier.policy import Policy
 from classifier.state import files
 
 FILE_NAME = "uplinks.json"
+_RULE = "must be a JSON object of uplink names and ids, each id used once"
 
 
-def stored_ids(state_dir: Path, policy: Policy) -> Policy:
+def stored_ids(state_dir: Path, policy: Policy, *, repair: bool = True) -> Policy:
     """`policy` with the ids its uplinks have had before, and free ones for new uplinks.
 
-    Changes nothing; a damaged file counts as none. Raises HostError when it cannot be read.
+    Changes nothing; a damaged file counts as none. Raises HostError when it cannot be read, and for
+    a damaged one without `repair`.
     """
-    stored = _parse(files.read(state_dir / FILE_NAME))
+    path = state_dir / FILE_NAME
+    text = files.read(path)
+    stored = _parse(text)
+    if text is not None and stored is None and not repair:
+        files.set_aside(path, _RULE, repair)
     return policy.with_ids(_assigned(stored or {}, policy))
 
 
@@ -34,7 +40,7 @@ def store_ids(state_dir: Path, policy: Policy) -> Policy:
     text = files.read(path)
     stored = _parse(text)
     if text is not None and stored is None:
-        files.set_aside(path, "must be a JSON object of uplink names and ids, each id used once")
+        files.set_aside(path, _RULE)
     ids = _assigned(stored or {}, policy)
     if ids != stored:
         files.write(path, json.dumps(ids, indent=2) + "\n", 0o644)

@@ -12,11 +12,13 @@ from classifier.state import files
 T = TypeVar("T")
 
 
-def stored(path: Path, parse: Callable[[object], T | None], rule: str) -> dict[str, T]:
+def stored(
+    path: Path, parse: Callable[[object], T | None], rule: str, repair: bool = True
+) -> dict[str, T]:
     """Name to what was stored; empty without a file. Raises HostError when it cannot be read.
 
-    `parse` returns None for a value that cannot be; then the file is damaged, and set aside.
-    `rule` is what it should have been.
+    `parse` returns None for a value that cannot be; then the file is damaged, and set aside; or,
+    without `repair`, HostError is raised. `rule` is what it should have been.
     """
     text = files.read(path)
     if text is None:
@@ -29,7 +31,7 @@ def stored(path: Path, parse: Callable[[object], T | None], rule: str) -> dict[s
         found = {name: parsed for name in content if (parsed := parse(content[name])) is not None}
         if len(found) == len(content):
             return found
-    files.set_aside(path, f"must be a JSON object of uplink names and {rule}")
+    files.set_aside(path, f"must be a JSON object of uplink names and {rule}", repair)
     return {}
 
 

@@ -13,7 +13,20 @@ from pathlib import Path
 from classifier.state import files
 
 FILE_NAME = "seed"
+_RULE = "must be 16 hexadecimal digits"
 _FORM = re.compile(r"[0-9a-f]{16}\n")
+
+
+def read_seed(state_dir: Path) -> int | None:
+    """The seed of the gateway that keeps its state there; None where there is none yet.
+
+    Changes nothing. Raises HostError when the file cannot be read or is damaged.
+    """
+    path = state_dir / FILE_NAME
+    text = files.read(path)
+    if text is not None and not _FORM.fullmatch(text):
+        files.set_aside(path, _RULE, repair=False)
+    return None if text is None else int(text, 16)
 
 
 def stored_seed(state_dir: Path) -> int:
@@ -26,7 +39,7 @@ def stored_seed(state_dir: Path) -> int:
     if text is not None and _FORM.fullmatch(text):
         return int(text, 16)
     if text is not None:
-        files.set_aside(path, "must be 16 hexadecimal digits")
+        files.set_aside(path, _RULE)
     seed = secrets.randbits(64)
     files.write(path, f"{seed:016x}\n", 0o600)
     return seed

@@ -1,4 +1,8 @@
-"""Sticky entries over a restart, as the engine writes them; for the service's user alone."""
+"""Sticky entries and turns over a restart, as the engine writes them; for the service's user alone.
+
+Twice: in the state directory, which outlives a reboot, and more often in the runtime directory,
+which lies in memory and outlives a crash of the service.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,12 @@ from classifier.state import files
 FILE_NAME = "sticky"
 
 
-def stored_sticky(state_dir: Path) -> tuple[bytes, float] | None:
+def stored_sticky(folder: Path) -> tuple[bytes, float] | None:
     """What was stored, and how many seconds ago; None where there is none.
 
     Raises HostError when it cannot be read.
     """
-    path = state_dir / FILE_NAME
+    path = folder / FILE_NAME
     try:
         return path.read_bytes(), max(0.0, time.time() - path.stat().st_mtime)
     except FileNotFoundError:
@@ -25,11 +29,11 @@ def stored_sticky(state_dir: Path) -> tuple[bytes, float] | None:
         raise HostError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def store_sticky(state_dir: Path, content: bytes) -> None:
+def store_sticky(folder: Path, content: bytes) -> None:
     """Raises HostError."""
-    files.write(state_dir / FILE_NAME, content, 0o600)
+    files.write(folder / FILE_NAME, content, 0o600)
 
 
-def set_sticky_aside(state_dir: Path, rule: str) -> None:
+def set_sticky_aside(folder: Path, rule: str) -> None:
     """Keep a file that the engine refuses under another name; tells so."""
-    files.set_aside(state_dir / FILE_NAME, rule)
+    files.set_aside(folder / FILE_NAME, rule)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def run_here(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Outcome]]:
+def run_here(tasks: Sequence[Task], jobs: int) -> Generator[tuple[Task, Outcome], None, None]:
     """Do the tasks in so many processes at once; each comes out when it is done."""
     workers = _Workers()
     threads = ThreadPoolExecutor(jobs)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from classifier.config import load_policy, parse_policy
-from classifier.config.reading import dotted, written
+from classifier.config import parse_policy, read_text, read_toml
+from classifier.config.lines import locate
+from classifier.config.reading import Report, Table, dotted, written
+from classifier.config.values import string
 from classifier.errors import ConfigError, UsageError
 
 _PART = re.compile(r"""([A-Za-z0-9_-]+|"[^"]*")(?:\[([1-9][0-9]*)\])?(?:\.|$)""")
@@ -35,28 +36,64 @@ class Variant:
 def variants(
     files: Iterable[str], values: Mapping[str, Sequence[object]] | None = None
 ) -> list[Variant]:
-    """Every file with every combination of the values, the last key changing first.
+    """Every policy of every file with every combination of the values, the last key changing first.
 
-    Keys are written as in mistakes: `balancers.all.method`, `rules[2].use`. Raises `ConfigError`
-    for the first policy that has mistakes, with all of them, `UsageError` for a wrong key.
+    A file is a policy, or it names policies and values (see `set_of_policies`). Keys of values are
+    written as in mistakes: `balancers.all.method`, `rules[2].use`. Raises `ConfigError` with all
+    mistakes of the first policy that has some, `UsageError` for a wrong key.
     """
-    values = values or {}
+    found = []
+    for file in files:
+        text = read_text(file)
+        if "policies" in read_toml(text, file):
+            several, own = set_of_policies(text, file)
+        else:
+            several, own = (file,), {}
+        for combination in _combinations({**own, **(values or {})}):
+            found += [_variant(policy, combination) for policy in several]
+    return found
+
+
+def set_of_policies(text: str, path: str) -> tuple[tuple[str, ...], dict[str, list[object]]]:
+    """Of the text of a file: `policies`, files beside it, and `values`, lists by keys."""
+    report = Report(locate(text))
+    root = Table(read_toml(text, path), (), report)
+    policies = root.many("policies", string)
+    values = dict(_lists(root.table("values")))
+    root.finish()
+    if mistakes := report.mistakes():
+        raise ConfigError(path, mistakes)
+    return tuple(str(Path(path).parent / policy) for policy in policies), values
+
+
+def _lists(table: Table, before: str = "") -> Iterator[tuple[str, list[object]]]:
+    """The lists of `values` by key, which may be in quotes or not: TOML makes tables of dots."""
+    for key in table:
+        value = table.raw(key)
+        if isinstance(value, Mapping):
+            yield from _lists(table.table(key), f"{before}{key}.")
+        elif isinstance(value, list) and value:
+            yield f"{before}{key}", value
+        else:
+            table.wrong(key, "must be a list of values that are tried in turn")
+
+
+def _combinations(values: Mapping[str, Sequence[object]]) -> list[dict[str, object]]:
     for key, several in values.items():
         if not several:
             raise UsageError(f"values of {key}: must not be empty")
-    combinations = [
+    return [
         dict(zip(values, combination, strict=True))
         for combination in itertools.product(*values.values())
     ]
-    return [_variant(file, combination) for file in files for combination in combinations]
 
 
 def _variant(file: str, values: Mapping[str, object]) -> Variant:
-    load_policy(file)  # its own mistakes, with their lines
-    text = Path(file).read_text(encoding="utf-8-sig")
+    text = read_text(file)
+    parse_policy(text, file)  # its own mistakes, with their lines
     if not values:
         return Variant(file, {}, text)
-    root = tomllib.loads(text)
+    root = read_toml(text, file)
     for key, value in values.items():
         _set(root, key, value)
     changed = Variant(

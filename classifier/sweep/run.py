@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from classifier.errors import UsageError
@@ -40,7 +41,7 @@ class Sweep:
 
     def run(
         self, jobs: int | None = None, dask: str | None = None
-    ) -> Iterator[tuple[Task, Outcome]]:
+    ) -> Generator[tuple[Task, Outcome], None, None]:
         """Do what is left, in so many processes (default: one for each core) or on the cluster of
         the Dask scheduler at `dask`. Each task comes out when it is done, or has failed. The table
         is written every second, and at the end, however that comes."""
@@ -53,12 +54,13 @@ class Sweep:
         done = run_here(left, jobs or cores()) if dask is None else run_on_dask(left, dask)
         written = time.monotonic()
         try:
-            for task, outcome in done:
-                self._outcomes[task.id] = outcome
-                if time.monotonic() - written > _WRITE_SECONDS:
-                    self._write()
-                    written = time.monotonic()
-                yield task, outcome
+            with closing(done):
+                for task, outcome in done:
+                    self._outcomes[task.id] = outcome
+                    if time.monotonic() - written > _WRITE_SECONDS:
+                        self._write()
+                        written = time.monotonic()
+                    yield task, outcome
         finally:
             self._write()
 
@@ -82,29 +84,34 @@ def sweep(
     seed: int = 0,
     lan: Iterable[str | Network] = (),
     in_interface: str | None = None,
+    at: Iterable[str] = (),
     progress: Callable[[str, str | None], None] | None = None,
 ) -> list[Row]:
     """Run every policy over every set of captures, side by side; returns the table's rows.
 
-    `policies` are files. `values` maps keys of them (`balancers.all.method`, `rules[2].use`) to
-    values that are tried in turn, in all combinations. `captures` maps names of sets to what each
-    holds; of paths alone, each is a set. `out` (.csv or .parquet) is where the table goes; tasks
-    that it has already are not done again, as long as their policy, captures (sizes and times of
-    modification), options and this program's version are the same. `jobs` processes do the work
-    (default: one for each core), or the workers of the Dask scheduler at `dask`. `seed`, `lan` and
-    `in_interface` are as for `replay`. `progress` hears the name of each task that is done, and
-    its error or None.
+    `policies` are files, each a policy or one that names policies and values. `values` maps keys of
+    them (`balancers.all.method`, `rules[2].use`) to values that are tried in turn, in all
+    combinations. `captures` maps names of sets to what each holds; of paths alone, each is a set.
+    `out` (.csv or .parquet) is where the table goes; tasks that it has already are not done again,
+    as long as their policy, captures (sizes and times of modification), options and this program's
+    version are the same. `jobs` processes do the work (default: one for each core), or the workers
+    of the Dask scheduler at `dask`. `seed`, `lan`, `in_interface` and `at` are as for
+    `replay`.
+    `progress` hears the name of each task that is done, and its error or None.
 
     A row has `policy`, the values, `captures`, the keys of `replay --json` (`uplinks.NAME.flows`,
     `rules.NAME`, ...), `error` and `id`. A task that fails has only an error.
 
     Raises `ConfigError` and `UsageError` before anything is done.
     """
-    found = plan(policies, captures, values=values, seed=seed, lan=lan, in_interface=in_interface)
+    found = plan(
+        policies, captures, values=values, seed=seed, lan=lan, in_interface=in_interface, at=at
+    )
     made = Sweep(found, out)
-    for task, outcome in made.run(jobs, dask):
-        if progress is not None:
-            progress(task.name, outcome.error)
+    with closing(made.run(jobs, dask)) as done:
+        for task, outcome in done:
+            if progress is not None:
+                progress(task.name, outcome.error)
     return made.rows()
 
 
@@ -116,13 +123,14 @@ def plan(
     seed: int = 0,
     lan: Iterable[str | Network] = (),
     in_interface: str | None = None,
+    at: Iterable[str] = (),
 ) -> list[Task]:
     """The tasks of a sweep; see there."""
     files = [policies] if isinstance(policies, str | os.PathLike) else policies
     return tasks(
         variants([os.fspath(file) for file in files], values),
         list(_capture_sets(captures)),
-        Options(seed, tuple(str(network) for network in lan), in_interface),
+        Options(seed, tuple(str(network) for network in lan), in_interface, tuple(at)),
     )
 
 

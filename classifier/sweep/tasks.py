@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 from classifier.config import parse_policy
 from classifier.errors import ClassifierError, UsageError
 from classifier.replay import Report, Use, replay
+from classifier.replay.captures import in_order_of_time
 from classifier.sweep.policies import Variant
 
 Value = int | float | str
@@ -35,6 +34,7 @@ class Options:
     seed: int = 0
     lan: tuple[str, ...] = ()
     in_interface: str | None = None
+    at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ def tasks(
     policies: Iterable[Variant], captures: Iterable[CaptureSet], options: Options
 ) -> list[Task]:
     """Every policy over every set, the sets changing first. UsageError: a capture is not there."""
-    version = metadata.version("nfq-classifier")
-    sets = [(found, [_stamp(file) for file in _files(found)]) for found in captures]
+    version = _version()
+    sets = [(found, [_stamp(file) for file in in_order_of_time(found.paths)]) for found in captures]
     return [
         Task(
             policy=policy.file,
@@ -121,7 +121,7 @@ def outcome(answer: Mapping[str, object]) -> Outcome:
 def _run(data: Mapping[str, object]) -> Row:
     options, paths = data["options"], data["paths"]
     assert isinstance(options, dict) and isinstance(paths, list)
-    version = metadata.version("nfq-classifier")
+    version = _version()
     if version != data["version"]:
         raise UsageError(f"nfq-classifier is {version} here and {data['version']} where it began")
     return _row(replay(parse_policy(str(data["text"])), paths, **options))
@@ -129,6 +129,7 @@ def _run(data: Mapping[str, object]) -> Row:
 
 def _row(report: Report) -> Row:
     row: Row = {
+        "seconds": report.seconds,
         "packets": report.packets,
         "flows": report.flows,
         "malformed": report.malformed,
@@ -151,20 +152,18 @@ def _use(name: str, use: Use) -> Iterator[tuple[str, int]]:
     yield f"{name}.bytes", use.bytes
 
 
-def _files(captures: CaptureSet) -> Iterator[Path]:
-    for path in map(Path, captures.paths):
-        if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.is_file())
-        else:
-            yield path
-
-
-def _stamp(file: Path) -> tuple[str, int, int]:
+def _stamp(file: str) -> tuple[str, int, int]:
     try:
-        found = file.stat()
+        found = Path(file).stat()
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
-    return os.fspath(file), found.st_size, found.st_mtime_ns
+    return file, found.st_size, found.st_mtime_ns
+
+
+def _version() -> str:
+    from importlib import metadata  # takes longer than all else that `import classifier` does
+
+    return metadata.version("nfq-classifier")
 
 
 def _digest(*parts: object) -> str:

@@ -3,4 +3,4 @@
 from classifier.testing.asserting import PolicyAssertionError
 from classifier.testing.outcome import Outcome, Replays, replay
 
-__all__ = ["PolicyAssertionError", "Outcome", "Replays", "replay"]
+__all__ = ["Outcome", "PolicyAssertionError", "Replays", "replay"]

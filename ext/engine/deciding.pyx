@@ -135,8 +135,8 @@ cdef void decide_packet(State* state, Lookup* lookup, Decision* decision) noexce
 
 
 cdef bint find_in_flight(State* state, Lookup* lookup, Decision* decision, Slot** slot) noexcept nogil:
-    # The decision of a flow that is in flight, unless its uplink has gone down since. If it is
-    # not, `slot` is where in the table it belongs.
+    # The decision of a flow that is in flight, unless its uplink has gone down or has let it go
+    # since. If it is not, `slot` is where in the table it belongs.
     cdef Slot* entry = find(&state.in_flight, lookup.flow_digest)
     cdef uint64_t decided
     cdef bint gone = False
@@ -151,7 +151,10 @@ cdef bint find_in_flight(State* state, Lookup* lookup, Decision* decision, Slot*
     decision.action = <uint8_t>decided
     decision.reason = IN_FLIGHT
     if gone or expires(entry) <= state.now or (
-        decision.uplink and not state.compiled.usable[lookup.packet.family == 6][decision.uplink]
+        decision.uplink and (
+            not state.compiled.usable[lookup.packet.family == 6][decision.uplink]
+            or expires(entry) < state.let_go[decision.uplink]
+        )
     ):
         remove(&state.in_flight, entry)
         slot[0] = find(&state.in_flight, lookup.flow_digest)
@@ -160,6 +163,10 @@ cdef bint find_in_flight(State* state, Lookup* lookup, Decision* decision, Slot*
     if decision.action == ACCEPT:
         decision.mark = state.compiled.marks[decision.uplink]
     return True
+
+
+cdef void let_flights_go(State* state, uint8_t id, uint64_t now) noexcept nogil:
+    state.let_go[id] = now + FLIGHT_TIME
 
 
 cdef bint carry_over(State* state, Slot* entry) noexcept nogil:

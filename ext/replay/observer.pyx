@@ -42,6 +42,11 @@ cdef class Observer:
         if self.moves is NULL:
             raise MemoryError
 
+    def measure_other(self):
+        """What the uplinks of the other policy carry from now on."""
+        self.other_carried = Carried()
+        return self.other_carried
+
     def __dealloc__(self):
         free(self.moves)
         free(self.flows)
@@ -121,6 +126,8 @@ cdef class Observer:
         self.tally.timeline.carry(flow.column, reply, event.now, event.bytes)
         if self.other is not None:
             self.other_tally.timeline.carry(flow.other_column, reply, event.now, event.bytes)
+            if self.other_carried is not None:
+                self.other_carried.add(flow.other_placement, reply, event.bytes)
 
     cdef void end(self, const Event* event, const uint64_t* remote, uint8_t family) noexcept nogil:
         cdef const Watched* flow = &self.flows[event.number]

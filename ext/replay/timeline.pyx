@@ -63,12 +63,13 @@ cdef class Timeline:
         self._note_peaks()
 
     cdef void _move_on(self, uint64_t slot) noexcept nogil:
-        cdef uint64_t step, pairs = self.columns * 2, i
+        cdef uint64_t step, steps, pairs = self.columns * 2, i
         cdef uint64_t* row
         if slot == self.slot:
             return
         self._note_peaks()
-        for step in range(min(slot - self.slot, <uint64_t>WINDOW_SLOTS)):
+        steps = min(slot - self.slot, <uint64_t>WINDOW_SLOTS)
+        for step in range(steps):
             row = &self.recent[(self.slot + 1 + step) % WINDOW_SLOTS * pairs]
             for i in range(pairs):
                 self.sums[i] -= row[i]

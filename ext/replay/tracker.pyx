@@ -17,7 +17,9 @@ from libc.string cimport memcpy, memset
 
 from classifier.engine.engine cimport DROP_PACKET, Decision, Engine
 from classifier.engine.protocols cimport TCP
-from classifier.engine.wire cimport WHOLE, Packet, parse
+from classifier.engine.wire cimport Packet
+from classifier.replay.arrival cimport Arrival, classify, set_packet
+from classifier.replay.carried cimport Carried
 from classifier.replay.flow_log cimport (
     PLACED_DIRECT, PLACED_DROPPED, PLACED_INBOUND, DecidedFlow, FlowLog,
 )
@@ -64,7 +66,6 @@ from classifier.replay.tuples cimport (
     ICMP_ERROR,
     ICMP_PEER,
     MALFORMED_PACKET,
-    NO_IP_PACKET,
     TRACKED_PACKET,
     UNTRACKED_PACKET,
     Tuple,
@@ -105,6 +106,7 @@ cdef class Tracker:
         cdef uint32_t i
         self.engine = engine
         self.observer = observer
+        self.watched = observer is not None
         self.fragments4 = FragmentTable(30000)
         self.fragments6 = FragmentTable(60000)
         self.interface = 0 if in_interface is None else engine.interface_number(in_interface)
@@ -126,8 +128,14 @@ cdef class Tracker:
         free_helpers(&self.helpers)
         free(self.lan)
 
+    def measure(self):
+        """What uplinks carry from now on. Before the first packet."""
+        self.carried = Carried()
+        self.watched = True
+        return self.carried
+
     def follow(self, script):
-        """Run `script`, an `UplinkScript`, as the capture's time goes on. Before the first packet."""
+        """Run `script`, a `Script`, as the capture's time goes on. Before the first packet."""
         self.script = script
         self.script_at = NEVER if script.next_at is None else script.next_at
 
@@ -177,7 +185,7 @@ cdef class Tracker:
         cdef Arrival arrival
         cdef int i, count = reader.read(frames, BATCH)
         for i in range(count):
-            classes[i] = self._classify(&frames[i], &packets[i], &tuples[i])
+            classes[i] = classify(&frames[i], &packets[i], &tuples[i])
             if classes[i] == TRACKED_PACKET:
                 hash_tuple(&self.table, &packets[i], &tuples[i])
                 fetch_slot(&self.table, tuples[i].hash)
@@ -233,28 +241,6 @@ cdef class Tracker:
         if expires == FLUSHED:
             expires = self.table.extras[number].own.forgotten_at
         return expires <= self.now
-
-    # Parse a packet and see what is to be done with it.
-    cdef uint8_t _classify(self, const Frame* frame, Packet* packet, Tuple* tuple) noexcept nogil:
-        cdef const uint8_t* data = frame.data
-        if data is NULL:
-            return NO_IP_PACKET
-        if parse(data, frame.size, packet):
-            return MALFORMED_PACKET
-        if frame.version and packet.family != frame.version:
-            return MALFORMED_PACKET
-        # No length in the header: a packet that the network card was to cut, or that it had put
-        # together. The parser had to take what was captured of it for its length.
-        if packet.length == frame.size and frame.size < frame.length and (
-            data[2] | data[3] if packet.family == 4 else data[4] | data[5]
-        ) == 0:
-            packet.length = frame.length
-        # The kernel drops what is shorter than it says.
-        if packet.length > frame.length:
-            return MALFORMED_PACKET
-        if packet.fragment != WHOLE:
-            return FRAGMENT_PACKET
-        return make_tuple(packet, data, frame.size, tuple)
 
     cdef void _set_clock(self, int64_t time) noexcept nogil:
         cdef uint64_t now
@@ -314,7 +300,7 @@ cdef class Tracker:
         else:
             self.table.flows[number].packets += 1
             self.table.flows[number].bytes += packet.length
-            if self.observer is not None:
+            if self.watched:
                 self._show_carried(number, direction == ORIGINAL, packet.length)
 
     cdef void _track(self, const Arrival* arrival) noexcept nogil:
@@ -337,7 +323,7 @@ cdef class Tracker:
             self._end(number)
             self._start(arrival)
             return
-        _set_packet(&moving, arrival, direction == REPLY, self.now)
+        set_packet(&moving, arrival, direction == REPLY, self.now)
         result = advance(flow, &self.table.extras[number], &moving)
         if result == INVALID:
             self.untracked += arrival.packets
@@ -349,7 +335,7 @@ cdef class Tracker:
                 flow.packets = 1
             flow.packets += arrival.packets
             flow.bytes += arrival.bytes
-            if self.observer is not None:
+            if self.watched:
                 self._show_carried(number, direction == REPLY, arrival.bytes)
             if flow.flags & HELPED:
                 self._read(number, arrival, &moving)
@@ -383,7 +369,7 @@ cdef class Tracker:
         flow.sport = arrival.tuple.sport
         flow.dport = arrival.tuple.dport
         flow.protocols = arrival.tuple.protocols
-        _set_packet(&moving, arrival, False, self.now)
+        set_packet(&moving, arrival, False, self.now)
         # A reply without its request starts nothing.
         if flow.sport & ICMP_PEER or advance(&flow, &extra, &moving) != TRACKED:
             self.untracked += arrival.packets
@@ -398,6 +384,8 @@ cdef class Tracker:
         extra.placement = decided.placement
         extra.record = self.log.begin(arrival.packet, arrival.time, &decided)
         number = insert(&self.table, &flow, &extra)
+        if self.carried is not None:
+            self.carried.add(decided.placement, False, arrival.bytes)
         if self.observer is not None:
             event.number = number
             event.now = self.now
@@ -437,11 +425,14 @@ cdef class Tracker:
 
     cdef void _show_carried(self, uint32_t number, bint reply, uint64_t bytes) noexcept nogil:
         cdef Event event
-        event.number = number
-        event.now = self.now
-        event.packets = 1
-        event.bytes = bytes
-        self.observer.carry(&event, reply)
+        if self.carried is not None:
+            self.carried.add(self.table.extras[number].placement, reply, bytes)
+        if self.observer is not None:
+            event.number = number
+            event.now = self.now
+            event.packets = 1
+            event.bytes = bytes
+            self.observer.carry(&event, reply)
 
     # Whether a flow was announced on another one: the kernel then gives it that one's mark.
     # `parent` becomes the number of that one.
@@ -510,16 +501,3 @@ cdef class Tracker:
             except BaseException as error:
                 self.error = error
                 self.script_at = NEVER
-
-
-cdef inline void _set_packet(
-    FlowPacket* moving, const Arrival* arrival, bint reply, uint64_t now
-) noexcept nogil:
-    cdef uint32_t offset = arrival.packet.transport, length = arrival.packet.length
-    cdef uint32_t size = min(arrival.size, length)
-    moving.header = arrival.data + offset
-    moving.size = size - offset if size > offset else 0
-    moving.length = length - offset if length > offset else 0
-    moving.now = now
-    moving.reply = reply
-    moving.tcp_flags = arrival.packet.tcp_flags

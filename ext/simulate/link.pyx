@@ -121,3 +121,8 @@ cdef Transfer end_transfer(Link* link) noexcept nogil:
     link.heap[at] = last
     foresee(link)
     return ended
+
+
+cdef void clear_link(Link* link) noexcept nogil:
+    link.count = 0
+    foresee(link)

@@ -15,8 +15,8 @@ from classifier.engine.wire cimport WHOLE, Packet
 from classifier.replay.flow_log cimport PLACED_DIRECT, PLACED_DROPPED, DecidedFlow, FlowLog
 from classifier.simulate.draws cimport drawn, prepare
 from classifier.simulate.link cimport (
-    STEPS, Durations, Link, Transfer, begin_transfer, catch_up, create_link, destroy_link,
-    end_transfer, middle, reserve_transfer,
+    STEPS, Durations, Link, Transfer, begin_transfer, catch_up, clear_link, create_link,
+    destroy_link, end_transfer, middle, reserve_transfer,
 )
 from classifier.simulate.remotes cimport public_address
 
@@ -95,23 +95,49 @@ cdef class Simulator:
             raise MemoryError
         return outcome == REACHED
 
+    def carried(self, double now):
+        cdef int i
+        sums = {}
+        for i in range(self.used_count):
+            catch_up(&self.links[self.used[i]], now)
+            sums[self.used[i]] = self.links[self.used[i]].carried
+        return sums
+
     def measure(self, double now, double seconds):
         cdef Link* link
         cdef int i
-        measured = {}
         for i in range(self.used_count):
             link = &self.links[self.used[i]]
             catch_up(link, now)
-            measured[self.used[i]] = link.carried - link.measured
             link.peak = max(link.peak, (link.carried - link.measured) / seconds)
             link.measured = link.carried
-        return measured
+
+    def cut(self, uint8_t place, double now):
+        cdef Link* link = &self.links[place]
+        cdef Transfer* transfer
+        cdef uint32_t i
+        catch_up(link, now)
+        for i in range(link.count):
+            transfer = &link.heap[i]
+            self.close_flow(
+                transfer.record, place,
+                transfer.bytes - <uint64_t>max(transfer.ends - link.level, 0.0),
+            )
+        link.cut += link.count
+        if link.count:
+            self.last_end = now
+        clear_link(link)
+        if self.waiting and self.flows_begun < self.flows:
+            self.next_begin = min(self.next_begin, now)
 
     def window(self):
         return self.last_begin, self.bytes_begun
 
     def load(self, uint8_t place):
-        return self.carried_then[place], self.links[place].peak, self.links[place].most
+        return (
+            self.carried_then[place], self.links[place].peak, self.links[place].most,
+            self.links[place].cut,
+        )
 
     def durations(self, uint8_t place):
         cdef Durations* found = self.links[place].durations
@@ -184,14 +210,14 @@ cdef class Simulator:
         cdef double now = link.next_end
         ended = end_transfer(link)
         self.last_end = now
-        self.log.end(
-            ended.record, <uint8_t>(link - self.links),
-            (ended.bytes + PACKET_BYTES - 1) // PACKET_BYTES, ended.bytes,
-        )
+        self.close_flow(ended.record, <uint8_t>(link - self.links), ended.bytes)
+        if self.waiting and self.flows_begun < self.flows:
+            self.next_begin = now
+
+    cdef void close_flow(self, uint32_t record, uint8_t place, uint64_t size) noexcept nogil:
+        self.log.end(record, place, (size + PACKET_BYTES - 1) // PACKET_BYTES, size)
         if self.closed:
             self.waiting += 1
-            if self.flows_begun < self.flows:
-                self.next_begin = now
 
     # When the flow after one that began now begins.
     cdef void foresee_begin(self, double now) noexcept nogil:

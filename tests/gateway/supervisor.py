@@ -1,4 +1,4 @@
-"""A service manager in small: what systemd does for Type=notify, WatchdogSec= and Restart=always."""
+"""A small service manager: what systemd does for Type=notify, WatchdogSec= and Restart=always."""
 
 from __future__ import annotations
 

@@ -181,15 +181,27 @@ def test_a_stop_under_traffic_loses_no_packet_that_waits(
     gateway.tap.wait_for_packets(500)
 
 
-def test_a_stop_that_keeps_the_state_leaves_established_flows_alone(
-    lab: StartLab, configuration: Configuration
+@pytest.mark.parametrize("what", ["restart", "upgrade"])
+def test_a_restart_that_keeps_the_state_interrupts_no_established_flow(
+    lab: StartLab, configuration: Configuration, what: str
 ) -> None:
     gateway = lab(configuration(WEIGHTS), "--keep")
-    with open_connections(gateway, 6) as running:
-        assert gateway.stop_service() == 0
-        assert all(connection.echo() == b"still there?" for connection in running)
-        gateway.start_service()
-        assert all(connection.echo() == b"still there?" for connection in running)
+    questions = gateway.flows(10, "udp", 5353)
+    answers = gateway.ask(questions)
+    with open_connections(gateway, 20) as running:
+        with SteadyTraffic(gateway, questions) as traffic:
+            traffic.wait_for_rounds(2)
+            assert gateway.stop_service() == 0
+            traffic.wait_for_rounds(2)
+            if what == "upgrade":  # by one that wants another rule and names it otherwise
+                text = configuration(WEIGHTS, rules='[[rules]]\nto = "203.0.113.9"\nuse = "wired"')
+                gateway.service.config.write_text(text)
+            gateway.start_service("--keep")
+            assert [connection.echo() for connection in running] == [b"still there?"] * 20
+            traffic.wait_for_rounds(2)
+            assert traffic.segments_resent() == 0
+        assert traffic.rounds == [answers] * len(traffic.rounds), "an answer was lost"
+    assert set(gateway.connect(gateway.flows(20, "tcp", 8080)).values()) == set(WEIGHTS)
 
 
 def test_uplink_ids_are_the_same_after_a_restart_with_another_order(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +17,7 @@ from host_service import HostService, eventually
 from host_snapshots import make_host, shell
 
 from classifier.lab.namespace import Namespace
+from classifier.service.lock import ABSTRACT_NAME
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
@@ -50,6 +53,41 @@ def test_clients_that_take_all_file_descriptors_are_told_once_and_the_service_go
         "nfq-classifier: socket.accept() out of system resource: Too many open files; going on"
     ]
     assert service.stop() == 0, service.said
+
+
+@pytest.mark.parametrize("files", [6, 20])
+def test_a_start_with_too_few_file_descriptors_names_the_limit_and_changes_nothing(
+    host: Namespace, tmp_path: Path, files: int
+) -> None:
+    said = HostService(host, tmp_path).refused("prlimit", f"--nofile={files}", "--")
+    assert said == (
+        f"nfq-classifier: RLIMIT_NOFILE = {files}: must be at least 32 file descriptors"
+        " (ulimit -n; systemd: LimitNOFILE=)\n"
+    )
+
+
+def test_those_who_ask_who_serves_here_cost_no_processor_when_descriptors_are_gone(
+    host: Namespace, tmp_path: Path
+) -> None:
+    service = HostService(host, tmp_path)
+    service.start("prlimit", f"--nofile={FEW_FILES}", "--")
+    with ExitStack() as clients:
+        for _ in range(FEW_FILES):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(service.runtime_dir / "control.sock"))
+        eventually(lambda: "Too many open files" in service.said, "there are none left")
+        with host.enter():
+            asking = clients.enter_context(socket.socket(socket.AF_UNIX))
+            asking.connect(ABSTRACT_NAME)
+        before = processor_seconds(service.process.pid)
+        time.sleep(1.0)
+        assert processor_seconds(service.process.pid) - before < 0.5
+    assert service.stop() == 0, service.said
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_packets_that_the_kernel_took_from_the_queue_are_in_status_and_told_in_one_line(

@@ -167,33 +167,6 @@ def uplinks_of_remotes(gateway: Lab) -> dict[str, str | None]:
     return {flow.dst: taken_by[flow] for flow in flows}
 
 
-def test_remembered_remotes_keep_their_uplink_over_stop_and_start(
-    lab: StartLab, configuration: Configuration
-) -> None:
-    gateway = lab(configuration(WEIGHTS, balancer=STICKY))
-    before = uplinks_of_remotes(gateway)
-    assert set(before.values()) == set(WEIGHTS)
-    assert gateway.stop_service() == 0
-    gateway.start_service()
-    gateway.connect(gateway.flows(1, "tcp", 8080, to="198.18.21.1"))  # so that turns would differ
-    assert uplinks_of_remotes(gateway) == before
-    assert gateway.stop_service() == 0
-
-
-@pytest.mark.parametrize("name", ["sticky", "seed", "uplinks.json", "asked.json"])
-def test_random_bytes_in_a_state_file_are_told_and_kept_aside_and_it_works(
-    lab: StartLab, configuration: Configuration, name: str
-) -> None:
-    gateway = lab(configuration(WEIGHTS, balancer=STICKY), service=False)
-    gateway.service.state_dir.mkdir()
-    (gateway.service.state_dir / name).write_bytes(bytes(range(256)) * 5)
-    gateway.start_service()
-    assert set(taken(gateway)) == set(WEIGHTS)
-    assert gateway.stop_service() == 0
-    assert f"{name}: " in gateway.service.log.read_text()
-    assert (gateway.service.state_dir / f"{name}.damaged").exists()
-
-
 def test_an_entry_is_shown_and_forgotten_by_hand(
     lab: StartLab, configuration: Configuration
 ) -> None:

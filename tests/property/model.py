@@ -253,8 +253,12 @@ class Model:
                 }
         self.begin_turns()
 
-    def forget_in_flight(self, name: str) -> None:
-        self.in_flight = {key: flow for key, flow in self.in_flight.items() if flow[0] != name}
+    def let_flights_go(self, name: str, now: int) -> None:
+        self.in_flight = {
+            key: flow
+            for key, flow in self.in_flight.items()
+            if flow[0] != name or flow[3] >= now + FLIGHT_TIME
+        }
 
     def shares(self, balancer: Balancer, family: int) -> dict[str, int]:
         return {m.uplink: m.weight for m in balancer.members if m.uplink in self.usable[family]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import struct
 import subprocess
@@ -287,3 +288,20 @@ def test_memory_does_not_grow_with_the_length_of_a_capture(policy_file):
     """Nor with the number of flows that it ever had: what counts is how many there are at once."""
     small, large = peak(policy_file, 60_000), peak(policy_file, 360_000)
     assert large - small < 2048, "420 MB more were read"
+
+
+def test_a_policy_that_grows_meanwhile_is_counted_by_the_rules_of_the_start(policy, raw):
+    """The engine may be given another policy; what the log has no room for is of no rule."""
+    engine = Engine(policy, 7)
+    tracker = Tracker(engine)
+    with CaptureReader(raw(at(n, syn(n)) for n in range(2))) as reader:
+        while tracker.read(reader):
+            pass
+    (last,) = policy.rules[-1:]
+    rules = (*(dataclasses.replace(last, name=f"r{n}", to_ports=((1, 1),)) for n in range(9)), last)
+    engine.replace_policy(dataclasses.replace(policy, rules=rules))
+    with CaptureReader(raw(at(10 + n, syn(10 + n)) for n in range(2))) as reader:
+        while tracker.read(reader):
+            pass
+    assert tracker.log.rules() == [0, 0, 2]
+    assert [tracker.log.record(n)[7] for n in range(4)] == [2, 2, -1, -1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,13 @@ def test_another_number_of_hosts_changes_no_arrival_and_no_size(
         (flow.time, flow.bytes, flow.dst) for flow in many.decisions
     ]
     assert {flow.src for flow in few.decisions} != {flow.src for flow in many.decisions}
+
+
+def test_every_policy_gets_the_same_flows(balanced: Callable[..., Policy]) -> None:
+    one, other = (simulate(balanced(method), 2000, seed=7) for method in ("nth", "hash"))
+    assert [replace(flow, uplink=None, reason="") for flow in one.decisions] == [
+        replace(flow, uplink=None, reason="") for flow in other.decisions
+    ]
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_explain_prints_the_keys_of_the_page(
     text = section("explain")[1]
     assert real_keys(printed(capsys, "explain", config, FLOW, "--json")) == documented_keys(text)
     (row,) = re.findall(r"^\| `reason` \|(.*)", text, re.MULTILINE)
-    assert set(re.findall(r"`(.*?)`", row)) == set(REASONS) - {"sticky", "in-flight", "custom"}
+    assert set(re.findall(r"`(.*?)`", row)) == set(REASONS) - {"in-flight", "custom"}
 
 
 def test_replay_prints_the_keys_of_the_page(
@@ -148,6 +148,20 @@ def test_simulate_prints_the_keys_of_the_page_and_those_of_replay(
     assert not own & documented_keys(section("replay")[1])
     assert own < said
     assert said - own <= documented_keys(section("replay")[1])
+
+
+def test_replay_against_another_file_prints_the_keys_of_the_page(
+    config: str, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = section("replay")[1]
+    other = tmp_path / "other.toml"
+    other.write_text(CONFIG.replace("wired", "fibre"))
+    asked = ("replay", config, str(capture), "--against", str(other))
+    said = printed(capsys, *asked, "--json")
+    assert real_keys(said) - documented_keys(text) == documented_keys(text, "key of `--against`")
+    flow = printed(capsys, *asked, "--flows")
+    documented = documented_keys(text, "key of a flow")
+    assert real_keys(flow) - documented == documented_keys(text, "key of a compared flow")
 
 
 def test_lab_prints_the_keys_of_the_page() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,10 +46,13 @@ SHOWN = sorted(set(commands()))
 
 @pytest.fixture
 def folder(tmp_path: Path, capture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the README speaks of."""
+    """A folder with the files that the pages speak of."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "gateway.toml").write_text(blocks("toml")[0])
+    for policy in ("gateway.toml", "next.toml", "proposed.toml"):
+        (tmp_path / policy).write_text(blocks("toml")[0])
     assert capture == tmp_path / "capture.pcap"
+    for day in ("monday.pcap", "tuesday.pcap"):
+        shutil.copy(capture, day)
     return tmp_path
 
 
@@ -93,7 +97,7 @@ def test_the_python_of_the_readme_runs_as_it_stands(folder: Path) -> None:
         command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "wired everything nth 256\n1 1.0\n"
+    assert done.stdout == "wired everything nth 256\n1 1.0\n10000 0.5716\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from classifier.commands.replay_options import progress
+from classifier.commands.saved_state import SavedState
 from classifier.config import load_policy
 from classifier.errors import CaptureError
-from classifier.policy import Policy
 from classifier.replay import Replay
 from classifier.replay.captures import in_order_of_time
 
@@ -44,19 +44,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(
-    options: argparse.Namespace, policy: Policy, *, keep: bool
+    options: argparse.Namespace, saved: SavedState, *, keep: bool
 ) -> tuple[Replay, CaptureError | None]:
     """The captures put through a policy, and what kept them from being read to their end."""
     replay = Replay(
-        policy,
-        seed=options.seed,
+        saved.policy,
+        seed=saved.seed,
         lan=options.lan,
         in_interface=options.in_interface,
         keep=keep,
         at=options.at,
-        against=None if options.against is None else load_policy(options.against),
+        against=saved.like(load_policy(options.against)) if options.against else None,
         watch=options.report is not None,
         number_packets=options.annotate is not None,
+        asked=saved.asked_at_start,
+        prepare=saved.remember,
     )
     with progress.shown() as shown:
         for path in in_order_of_time(options.captures):

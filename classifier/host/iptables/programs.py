@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 from classifier.errors import HostError
 from classifier.host import programs
+from classifier.host.iptables import lock_file
 from classifier.host.state import Family
 
 Variant = Literal["nft", "legacy"]
@@ -20,7 +18,6 @@ Variant = Literal["nft", "legacy"]
 IPTABLES: Mapping[Family, str] = {4: "iptables", 6: "ip6tables"}
 """The program for each family."""
 
-_LOCK = Path("/run/xtables.lock")
 _LOCK_SECONDS = "10"
 """How long another program may hold the lock of the legacy variant."""
 _PACKAGE = "(Debian package: iptables)"
@@ -53,13 +50,15 @@ def _plain_variant() -> Variant | None:
 
 def save(variant: Variant, family: Family, *options: str) -> str:
     """What iptables-save prints. Raises HostError."""
-    return programs.run([_required(variant, family, "save"), *options], None, _environment())
+    return programs.run(
+        [_required(variant, family, "save"), *options], None, lock_file.environment()
+    )
 
 
 def list_chain(variant: Variant, family: Family, table: str, chain: str, *options: str) -> str:
     """The rules of one chain, as iptables-save prints them. Raises HostError."""
     path = _required(variant, family)
-    return programs.run([path, "-t", table, "-S", chain, *options], None, _environment())
+    return programs.run([path, "-t", table, "-S", chain, *options], None, lock_file.environment())
 
 
 def restore(variant: Variant, family: Family, text: str) -> None:
@@ -69,7 +68,7 @@ def restore(variant: Variant, family: Family, text: str) -> None:
     """
     path = _required(variant, family, "restore")
     try:
-        programs.run([path, "--noflush", "-w", _LOCK_SECONDS], text, _environment())
+        programs.run([path, "--noflush", "-w", _LOCK_SECONDS], text, lock_file.environment())
     except HostError as error:
         raise HostError(f"{error}{_line_of(str(error), text)}") from error
 
@@ -80,15 +79,6 @@ def _required(variant: Variant, family: Family, tool: str = "") -> str:
         name = f"{IPTABLES[family]}-{variant}{f'-{tool}' if tool else ''}"
         raise HostError(f"{name}: not found in PATH or /usr/sbin {_PACKAGE}")
     return path
-
-
-def _environment() -> dict[str, str]:
-    # Root of a user namespace cannot write /run; the legacy variant wants a lock all the same.
-    writable = _LOCK if _LOCK.exists() else _LOCK.parent
-    if os.access(writable, os.W_OK) or "XTABLES_LOCKFILE" in os.environ:
-        return {}
-    lock = Path(tempfile.gettempdir()) / f"nfq-classifier-xtables-{os.getuid()}.lock"
-    return {"XTABLES_LOCKFILE": str(lock)}
 
 
 def _line_of(message: str, text: str) -> str:
