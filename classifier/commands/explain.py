@@ -62,9 +62,10 @@ def _tried(options: argparse.Namespace) -> Mapping[str, Any]:
 
     saved = saved_state(load_policy(options.file), options)
     flow = parse_flow(options.flow)
+    engine = saved.engine(saved.seed or 0)
     # Methods of users may go by the time of day; those built in do not.
-    now = round(time.time() * 1000)
-    found = explained(saved.policy, saved.engine(saved.seed or 0, now), flow, now)
+    engine.epoch = round(time.time() * 1000)
+    found = explained(saved.policy, engine, flow)
     out_of_use = (f"uplink {name} is out of use: {why}" for name, why in saved.out_of_use.items())
     return asdict(with_notes(found, *out_of_use))
 

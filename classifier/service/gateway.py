@@ -80,6 +80,8 @@ class Service:
         self._usable: Usable = {}
         self._uplinks = Uplinks(self._changed)
         self._links = LinkNews()
+        self._told: set[str] = set()
+        """Reasons to look again that have come since a look began."""
         self._warnings: tuple[str, ...] = ()
         self._release = Release(self._begin_reconciling)
         self._stopping = False
@@ -133,15 +135,17 @@ class Service:
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
         seed = self._seed()
         self._classifier = Classifier(policy, seed)
-        self._connections = Connections(self._classifier.engine)
         self._methods = Methods(self._classifier.engine)
+        self._connections = Connections(self._classifier.engine)
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
         first = await self._look(policy)
         first.check_alone()
         first.check()
         self._queues = Queues(policy, self._classifier)
         undo.callback(self._queues.close)
-        events = HostEvents(self._changed, own_protocol=PROTOCOL, link_changed=self._link_changed)
+        events = self._events = HostEvents(
+            self._changed, own_protocol=PROTOCOL, link_changed=self._link_changed
+        )
         undo.callback(events.close)
         self._remember(self._settings.state_dir)
         self._take(first)
@@ -214,6 +218,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._host_thread, work)
 
     def _changed(self, kind: str) -> None:
+        self._told.add(kind)
         if self._reconciling is not None:
             self._reconciling.request(kind)
 
@@ -229,6 +234,7 @@ class Service:
         return [uplink for uplink in policy.uplinks if uplink.interface in lost] if lost else []
 
     async def _look(self, policy: Policy, whole: bool = False) -> Look:
+        self._told.clear()
         self._links.look_begins()
         look = await self._in_host_thread(lambda: self._reconciler.look(policy, whole))
         self._links.seen(look.interfaces)
@@ -240,9 +246,10 @@ class Service:
         self._methods.look_after(time.monotonic())
         async with self._changing:
             look = await self._look(self._policy)
+            self._events.read()  # of what the look may have seen already
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
-            links = bool(reasons & _LINKS_CHANGED)
+            links = bool((reasons | self._told) & _LINKS_CHANGED)
             await self._in_host_thread(lambda: self._reconciler.apply(look, links))
             self._give(look)
             states = self._uplinks.by_family
