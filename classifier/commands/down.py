@@ -15,6 +15,8 @@ from classifier.host.diff import diff
 from classifier.host.iptables.programs import IPTABLES, Variant, installed_variant
 from classifier.host.plan import NOTHING
 from classifier.queue.capabilities import require_net_admin
+from classifier.queue.kernel_queues import kernel_queue
+from classifier.queue.owner import owner
 from classifier.service.control.client import ask
 
 HELP = "remove everything of ours from the host, whichever run left it"
@@ -41,10 +43,10 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("nothing of ours was here")
     released = released and _released(options.runtime_dir, {"done": True})
-    for queue in snapshot.queues:
-        if queue.number in snapshot.firewall.queued_to:
+    for number in sorted(snapshot.firewall.queued_to):
+        if (queue := kernel_queue(number)) is not None:
             what = "with nothing left to classify" if released else "and puts the rules back"
-            print(f"still running, {what}: {queue.owner}", file=sys.stderr)
+            print(f"still running, {what}: {owner(queue.portid)}", file=sys.stderr)
     return 0
 
 

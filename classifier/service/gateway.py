@@ -183,7 +183,6 @@ class Service:
         undo.callback(self._uplinks.close)
         undo.push_async_callback(self._announcements.hooks.close)
         self._uplinks.probe(policy)
-        await self._announce(first)
         saving = loop.create_task(self._sticky.keep_saved())
         undo.callback(saving.cancel)
         loads = LoadSampler(self._classifier.engine, self._uplinks.latency)

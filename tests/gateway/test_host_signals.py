@@ -98,6 +98,7 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(
         service.launch(NOTIFY_SOCKET=str(tmp_path / "notify"))
         assert systemd.recv(100) == b"READY=1"
         assert "-A nfqc-queue" in host.run(["iptables-save"]).stdout
+        assert systemd.recv(100) == b"STATUS=wired up, wifi up"
         assert service.stop() == 0
         assert systemd.recv(100) == b"STOPPING=1"
 

@@ -72,7 +72,7 @@ def test_the_manager_hears_of_start_states_reloads_and_stop(
     where = ("--runtime-dir", str(gateway.service.runtime_dir))
     with Supervisor(gateway, tmp_path) as supervisor:
         said = supervisor.messages
-        assert "STATUS=wired up, wifi1 up" in said
+        supervisor.wait_for("STATUS=wired up, wifi1 up")
         gateway.service.command("uplink", "wifi1", "drain", *where)
         supervisor.wait_for("STATUS=wired up, wifi1 draining (drained by hand)")
         before, asked = len(said), time.monotonic()
