@@ -136,7 +136,7 @@ def test_without_a_zstd_library_it_is_said_what_to_install(policy, write, monkey
     assert "pip install 'nfq-classifier[zstd]'" in reason
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="keeps what was freed")
 @packed_by
 def test_an_archive_that_unpacks_to_far_more_takes_no_more_memory(policy, write, pack):
     """600 MB in some kilobytes: unpacked at once, each piece read would be 100 MB and more."""
@@ -148,7 +148,7 @@ def test_an_archive_that_unpacks_to_far_more_takes_no_more_memory(policy, write,
     before = resident()
     run.read(path)
     assert run.report().packets == 36_000_100
-    assert resident() - before < 24 << 20
+    assert resident() - before < 48 << 20
 
 
 def resident() -> int:
