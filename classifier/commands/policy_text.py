@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from classifier.commands.table import Column, paragraph, render
 from classifier.config.advice import size_text, sticky_memory
@@ -12,6 +12,7 @@ from classifier.config.names import dscp_name, protocol_name
 from classifier.host.state import table_of
 from classifier.policy import (
     BY_WEIGHTS,
+    METHOD_OPTIONS,
     Balancer,
     Capacity,
     Health,
@@ -53,7 +54,7 @@ def policy_data(policy: Policy) -> dict[str, object]:
         "balancers": {
             balancer.name: {
                 "method": balancer.method,
-                "options": dict(balancer.options),
+                "options": _option_data(balancer.options),
                 "uplinks": {
                     member.uplink: {
                         "weight": member.weight,
@@ -225,12 +226,23 @@ def _balancer_row(balancer: Balancer) -> tuple[str, ...]:
     )
     method = balancer.method
     if balancer.options:
-        method += f" ({', '.join(_option_text(*option) for option in balancer.options.items())})"
+        built_in = balancer.method in METHOD_OPTIONS
+        method += f" ({', '.join(_option_text(*o, built_in) for o in balancer.options.items())})"
     return balancer.name, method, shares, _sticky_text(balancer), balancer.fallback
 
 
-def _option_text(name: str, value: object) -> str:
-    return f"{name} {duration_text(value) if isinstance(value, float) else value}"
+def _option_text(name: str, value: object, built_in: bool) -> str:
+    """Of the options of methods built in, the durations are no integers."""
+    return f"{name} {duration_text(value) if built_in and isinstance(value, float) else value}"
+
+
+def _option_data(value: object) -> object:
+    """An option as JSON; dates and times, which TOML has, as text."""
+    if isinstance(value, Mapping):
+        return {key: _option_data(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_option_data(inner) for inner in value]
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _shares(balancer: Balancer) -> list[tuple[Member, float]]:

@@ -94,8 +94,6 @@ cdef inline double seconds(const State* state) noexcept nogil:
     return <double>(<int64_t>state.now + state.epoch) / 1000.0
 
 
-# From now on (milliseconds) no flow that is in flight by then stays on an uplink for that.
-
 # Last step: decides packets in their order.
 cdef void decide_packets(
     State* state, Item* items, Lookup* lookups, size_t count

@@ -19,8 +19,9 @@ from classifier.engine.method_values cimport LiveUplink, flow_of
 
 from classifier.errors import UsageError
 
-LONGEST = 0.02
-"""Seconds for the flows of one batch, of which there are at most 64."""
+LONGEST = 0.05
+"""Seconds for the flows of one batch, of which there are at most 64. By the clock on the wall, since a
+method may wait for something: long enough that a busy machine does not make a good method late."""
 PATIENCE = 0.1
 """Seconds to wait for another thread's call to come back."""
 MOST_LATE = 3
@@ -181,13 +182,18 @@ cdef class MethodInUse:
         for uplink in uplinks:
             if uplink is chosen:
                 return uplink.figures.id
-        self.method.fail(f"select returned {shown(chosen)}, which is none of the uplinks it was given", 1)
+        self.method.fail(
+            f"select returned {shown(chosen)}, which is none of the uplinks it was given", 1
+        )
         return 0
 
 
 def described(error):
     """An exception in one line, with the line of code it comes from."""
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    try:
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+    except Exception:  # of its own __str__
+        text = type(error).__name__
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

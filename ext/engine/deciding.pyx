@@ -134,7 +134,9 @@ cdef void decide_packet(State* state, Lookup* lookup, Decision* decision) noexce
     )
 
 
-cdef bint find_in_flight(State* state, Lookup* lookup, Decision* decision, Slot** slot) noexcept nogil:
+cdef bint find_in_flight(
+    State* state, Lookup* lookup, Decision* decision, Slot** slot
+) noexcept nogil:
     # The decision of a flow that is in flight, unless its uplink has gone down or has let it go
     # since. If it is not, `slot` is where in the table it belongs.
     cdef Slot* entry = find(&state.in_flight, lookup.flow_digest)
@@ -151,8 +153,7 @@ cdef bint find_in_flight(State* state, Lookup* lookup, Decision* decision, Slot*
     decision.action = <uint8_t>decided
     decision.reason = IN_FLIGHT
     if gone or expires(entry) <= state.now or (
-        decision.uplink
-        and not state.compiled.usable[lookup.packet.family == 6][decision.uplink]
+        decision.uplink and not state.compiled.usable[lookup.packet.family == 6][decision.uplink]
     ):
         remove(&state.in_flight, entry)
         slot[0] = find(&state.in_flight, lookup.flow_digest)

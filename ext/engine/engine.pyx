@@ -61,6 +61,7 @@ cdef class Engine:
         self.interface_names = {number: name for name, number in self.interfaces.items()}
         self.in_use = self.methods_in_use(&self.state.compiled, policy, ())
         self.in_use_by_policy = {self.state.compiled.generation: self.in_use}
+        tell_uplinks(&self.state.compiled, policy, self.in_use)
 
     def __dealloc__(self):
         destroy_compiled(&self.state.compiled)
@@ -435,7 +436,6 @@ cdef class Engine:
                 balancer.pick = pick_of(in_c)
             else:
                 compiled.asks_python = True
-        tell_uplinks(compiled, policy, in_use)
         return tuple(in_use)
 
 

@@ -86,6 +86,11 @@ def test_check_shows_method_and_options_and_no_shares_that_nobody_knows(
     text = capsys.readouterr().out
     assert "custom_methods:First (prefer lte)" in text
     assert "50.0%" not in text
+    # TOML has values that JSON has not.
+    options = "{ prefer = 0.5, at = [2026-01-02, 06:30:00], deep = { x = true } }"
+    assert main(["check", config(tmp_path, "custom_methods:Anything", options), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["balancers"]["all"]["options"]
+    assert found == {"prefer": 0.5, "at": ["2026-01-02", "06:30:00"], "deep": {"x": True}}
 
 
 def test_check_refuses_a_method_with_exit_code_2(
