@@ -40,8 +40,8 @@ def test_what_the_bench_measures_on_wires_is_what_is_simulated(
     balanced: Callable[..., Policy],
 ) -> None:
     """`python -m bench shaped`: downloads of 200 kB, each from another remote, for 18 seconds. One
-    run of it found 99, 59, 58 and 57 percent of the lines; draws and hashes spread by 8 percent from
-    seed to seed, so the order of the last three says nothing."""
+    run of it found 99, 59, 58 and 57 percent of the lines; draws and hashes spread by 8 percent
+    from seed to seed, so the order of the last three says nothing."""
     bench = {"parallel": 60, "bytes": "constant:200k", "remotes": "uniform:1000000000", "hosts": 1}
     used = {}
     for method in ("least-loaded", "nth", "hash", "weighted"):
