@@ -30,10 +30,26 @@ def test_least_loaded_is_far_ahead_of_the_methods_that_know_no_load(
         method: throughput(balanced(method, EQUAL))
         for method in ("least-loaded", "nth", "weighted", "hash")
     }
-    assert found["least-loaded"] > 0.9 * 35, found
+    assert found["least-loaded"] > 0.95 * 35, found
     assert found["nth"] == pytest.approx(15, rel=0.05)
     assert found["weighted"] == pytest.approx(15, rel=0.05)
     assert 13 < found["hash"] < 17
+
+
+def test_what_the_bench_measures_on_wires_is_what_is_simulated(
+    balanced: Callable[..., Policy],
+) -> None:
+    """`python -m bench shaped`: downloads of 200 kB, each from another remote, for 18 seconds. One
+    run of it found 99, 59, 58 and 57 percent of the lines; draws and hashes spread by 8 percent
+    from seed to seed, so the order of the last three says nothing."""
+    bench = {"parallel": 60, "bytes": "constant:200k", "remotes": "uniform:1000000000", "hosts": 1}
+    used = {}
+    for method in ("least-loaded", "nth", "hash", "weighted"):
+        policy = balanced(method, EQUAL)
+        runs = [simulate(policy, 280, seed=seed, keep=False, **bench) for seed in range(10)]  # type: ignore[arg-type]
+        used[method] = sum(run.throughput or 0 for run in runs) / len(runs) * 8e-6 / 35
+    assert used.pop("least-loaded") > 0.97
+    assert all(0.48 < share < 0.65 for share in used.values()), used
 
 
 def test_weights_by_capacity_help_those_that_know_no_load(balanced: Callable[..., Policy]) -> None:
@@ -41,7 +57,7 @@ def test_weights_by_capacity_help_those_that_know_no_load(balanced: Callable[...
     found = {method: throughput(balanced(method)) for method in ("nth", "weighted")}
     assert found["weighted"] == pytest.approx(35 * 60 / 62, rel=0.02)
     assert found["weighted"] < found["nth"] <= 35
-    assert throughput(balanced("least-loaded")) > 0.9 * 35
+    assert throughput(balanced("least-loaded")) > 0.95 * 35
 
 
 def test_overflow_fills_the_first_uplink_before_the_next(balanced: Callable[..., Policy]) -> None:
