@@ -47,6 +47,7 @@ test: build  ## all tests; those in namespaces need root or user namespaces
 # bytes from outside run there; PYTHONMALLOC=malloc makes Python's own blocks visible to the sanitizer.
 ASAN_TESTS = tests/unit/test_wire.py tests/unit/test_engine.py tests/property/test_any_bytes.py \
              tests/property/test_engine_model.py tests/property/test_tables.py \
+             tests/property/test_load_methods.py tests/unit/test_load_meter.py \
              tests/property/test_sticky_eviction.py \
              tests/property/test_saved_sticky.py $(wildcard tests/unit/test_engine_*.py) \
              tests/unit/test_nfnetlink.py $(wildcard tests/gateway/test_queue*.py tests/replay)

@@ -12,13 +12,15 @@ import sys
 from dataclasses import asdict
 from types import ModuleType
 
-from bench import decide, drain, replay, start
+from bench import decide, drain, methods, replay, shaped, start
 from classifier.errors import ClassifierError
 
 CASES: dict[str, ModuleType] = {
     "decide": decide,
     "drain": drain,
+    "methods": methods,
     "replay": replay,
+    "shaped": shaped,
     "start": start,
 }
 

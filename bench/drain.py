@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> Result:
         for turn in range(options.rounds):
             # Who comes first changes, so that nobody always runs behind the same neighbour.
             order = [PEERS[(turn + place) % len(PEERS)].name for place in range(len(PEERS))]
-            rounds.append({name: _measure(commands[name], warming, traffic) for name in order})
+            rounds.append({name: measure(commands[name], warming, traffic) for name in order})
     return compare("drain", "packet", options.packets, PEERS, rounds)
 
 
@@ -77,7 +77,11 @@ def _commands(folder: Path) -> dict[str, list[str]]:
     return commands
 
 
-def _measure(command: Sequence[str], warming: list[bytes], traffic: list[bytes]) -> Times:
+def measure(command: Sequence[str], warming: list[bytes], traffic: list[bytes]) -> Times:
+    """The times in which a reader answers `traffic`; `command` is completed by the queue's number.
+
+    Raises QueueError when it fails or a packet is not answered.
+    """
     with Namespace.create("gateway") as gateway, _lan(gateway) as lan:
         reader = gateway.popen(
             [*command, "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_HERE.parent

@@ -29,6 +29,8 @@ METHOD_OPTIONS: Mapping[str, Mapping[str, float]] = {
 }
 """The built-in methods, with their options and what these are unless told otherwise: percent of the
 capacity; of `fastest`, seconds."""
+BY_WEIGHTS = frozenset({"nth", "weighted", "hash"})
+"""The methods that go by nothing but weights, so that it can be said what each uplink will get."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from bench.peers.reader import serve
 from bench.traffic import POLICY
 from classifier.config import parse_policy
 from classifier.engine.classifier import Classifier
+from classifier.engine.engine import Engine
 from classifier.queue.nfqueue import NativeQueue
 from classifier.queue.packet_queue import QueueSettings
 
 
-def main() -> None:
-    number = int(sys.argv[1])
-    engine = Classifier(parse_policy(POLICY), seed=7).engine
+def read(engine: Engine, number: int) -> None:
+    """Serve the bench with this engine behind queue `number`."""
     bound: list[NativeQueue] = []
 
     def bind() -> Callable[[int], None]:
@@ -37,4 +37,5 @@ def main() -> None:
     serve(bind)
 
 
-main()
+if __name__ == "__main__":
+    read(Classifier(parse_policy(POLICY), seed=7).engine, int(sys.argv[1]))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import time
 
 from classifier.commands.flow import FORM, Flow, first_packet, parse_flow
 from classifier.commands.saved_state import SavedState, add_saved_state, saved_state
 from classifier.commands.table import paragraph
 from classifier.config import load_policy
+from classifier.engine.engine import Engine
 from classifier.policy import Policy
 
 HELP = "explain which rule, balancer and uplink a flow would get"
@@ -24,6 +26,10 @@ _WHY = {
     "sticky": "remembered from an earlier flow",
     "weighted": "a random draw by weight; another --seed may draw another uplink",
     "hash": "a hash of the sticky key; another --seed may give another uplink",
+    "least-loaded": "the uplink with the most room; nothing is loaded here",
+    "overflow": "the first uplink that has room; nothing is loaded here",
+    "fastest": "the uplink with the least latency; none is known here, so the weights decide",
+    "custom": "the balancer's own method says so",
     "fallback": "no uplink of the balancer can take the flow",
     "drop": "the flow is dropped",
     "direct": "left to the main routing table",
@@ -90,8 +96,11 @@ def _not_classified(policy: Policy, flow: Flow) -> Explanation | None:
 
 def _classified(saved: SavedState, flow: Flow) -> Explanation:
     """What the engine decides; the same question with the same seed gets the same answer."""
-    policy, engine = saved.policy, saved.engine(saved.seed or 0)
-    decision = engine.classify(first_packet(flow), 0, flow.in_interface, flow.user)
+    policy = saved.policy
+    # Methods of users may go by the time of day; those built in do not.
+    now = round(time.time() * 1000)
+    engine = saved.engine(saved.seed or 0, now)
+    decision = engine.classify(first_packet(flow), now, flow.in_interface, flow.user)
     rule = next((rule for rule in policy.rules if rule.name == decision.rule), None)
     balancer = next((b for b in policy.balancers if rule is not None and b.name == rule.use), None)
     no_rule = decision.reason == "direct" and rule is None
@@ -108,7 +117,18 @@ def _classified(saved: SavedState, flow: Flow) -> Explanation:
         notes=(
             *_notes(policy, flow),
             *(f"uplink {name} is out of use: {why}" for name, why in saved.out_of_use.items()),
+            *_failed(engine),
         ),
+    )
+
+
+def _failed(engine: Engine) -> tuple[str, ...]:
+    """What went wrong in a method of a user, so that the weights decided."""
+    counters = engine.counters().balancers
+    return tuple(
+        f"the method of balancer {name} failed, so that its weights decide: {balancer.last_error}"
+        for name, balancer in counters.items()
+        if balancer.errors
     )
 
 

@@ -11,6 +11,7 @@ from classifier.config.advice import size_text, sticky_memory
 from classifier.config.names import dscp_name, protocol_name
 from classifier.host.state import table_of
 from classifier.policy import (
+    BY_WEIGHTS,
     Balancer,
     Capacity,
     Health,
@@ -52,6 +53,7 @@ def policy_data(policy: Policy) -> dict[str, object]:
         "balancers": {
             balancer.name: {
                 "method": balancer.method,
+                "options": dict(balancer.options),
                 "uplinks": {
                     member.uplink: {
                         "weight": member.weight,
@@ -216,8 +218,19 @@ def _health_data(health: Health) -> dict[str, object]:
 
 
 def _balancer_row(balancer: Balancer) -> tuple[str, ...]:
-    shares = ", ".join(f"{member.uplink} {share:.1%}" for member, share in _shares(balancer))
-    return balancer.name, balancer.method, shares, _sticky_text(balancer), balancer.fallback
+    by_weights = balancer.method in BY_WEIGHTS
+    shares = ", ".join(
+        f"{member.uplink} {share:.1%}" if by_weights else member.uplink
+        for member, share in _shares(balancer)
+    )
+    method = balancer.method
+    if balancer.options:
+        method += f" ({', '.join(_option_text(*option) for option in balancer.options.items())})"
+    return balancer.name, method, shares, _sticky_text(balancer), balancer.fallback
+
+
+def _option_text(name: str, value: object) -> str:
+    return f"{name} {duration_text(value) if isinstance(value, float) else value}"
 
 
 def _shares(balancer: Balancer) -> list[tuple[Member, float]]:

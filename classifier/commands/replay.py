@@ -52,9 +52,7 @@ def run(options: argparse.Namespace) -> int:
         if outputs != [summary_text]:
             raise UsageError("--sweep: makes a table of its own, and no other output")
         if options.state_dir is not None:
-            raise UsageError(
-                "--sweep: tries policies of its own, which no state directory is about"
-            )
+            raise UsageError("--sweep: its policies have no state directory")
         return sweep.run(options)
     saved = saved_state(load_policy(options.file), options)
     policy = saved.policy

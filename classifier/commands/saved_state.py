@@ -55,14 +55,14 @@ class SavedState:
                 found[uplink.name] = f"its probes over {families} failed"
         return found
 
-    def engine(self, seed: int) -> Engine:
-        """One that decides as a service would that starts now; its time begins at 0."""
+    def engine(self, seed: int, now: int) -> Engine:
+        """One that decides as a service would that starts now, which is `now` in milliseconds."""
         usable = {uplink.name: self._families(uplink.name) for uplink in self.policy.uplinks}
         up = [name for name, families in usable.items() if families]
         engine = Engine(with_active_tiers(self.policy, up), seed)
         for name, families in usable.items():
             engine.set_usable(name, 4 in families, 6 in families)
-        self.remember(engine)
+        self.remember(engine, now)
         return engine
 
     def _families(self, name: str) -> frozenset[int]:
@@ -81,14 +81,14 @@ class SavedState:
         """Another policy with the ids that it would have on the same gateway."""
         return stored_ids(self.state_dir, policy, repair=False) if self.state_dir else policy
 
-    def remember(self, engine: Engine) -> None:
-        """Put saved entries and turns into an engine whose time is 0. Raises HostError."""
+    def remember(self, engine: Engine, now: int = 0) -> None:
+        """Put saved entries and turns into an engine whose time is `now`. Raises HostError."""
         found = stored_sticky(self.state_dir) if self.state_dir else None
         if found is None or self.state_dir is None:
             return
         content, age = found
         try:
-            import_sticky(engine, content, 0, round(age * 1000))
+            import_sticky(engine, content, now, round(age * 1000))
         except UsageError as error:
             raise HostError(f"{self.state_dir / FILE_NAME}: {error}") from error
 

@@ -12,8 +12,8 @@ cdef struct Compiled:
     double capacity[2][256]    # bytes per second, down and up, by uplink id; 0: not known
     char** interface_names     # UTF-8, by number; NULL: not named by the policy
     size_t interface_count     # numbers up to which there is room; packets may carry others
-    uint64_t generation        # how many policies there were before
-    uint64_t since[256]        # the generation from which on an id means the same uplink
+    uint64_t generation        # how often policies, or uplinks' flows in flight, have changed
+    uint64_t since[256]        # the generation from which on decisions for an id hold
     Matcher matcher
     Target* targets            # by rule
     uint64_t* rule_digests     # of the rules' names, by which a rule is known to the next policy

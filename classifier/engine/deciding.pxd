@@ -70,7 +70,6 @@ cdef struct State:
     uint64_t random
     Compiled compiled
     Table in_flight
-    uint64_t let_go[256]       # flights that end before this are decided anew, by uplink id
     Counts counts
     Loads loads
 
@@ -96,7 +95,6 @@ cdef inline double seconds(const State* state) noexcept nogil:
 
 
 # From now on (milliseconds) no flow that is in flight by then stays on an uplink for that.
-cdef void let_flights_go(State* state, uint8_t id, uint64_t now) noexcept nogil
 
 # Last step: decides packets in their order.
 cdef void decide_packets(

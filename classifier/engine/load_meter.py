@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from math import exp
 from typing import TYPE_CHECKING
 
-from classifier.policy import Policy
+from classifier.policy import BY_WEIGHTS, Policy
 
 if TYPE_CHECKING:
     from classifier.engine.engine import Engine
@@ -53,7 +53,7 @@ class UplinkLoad:
 
 def wants_loads(policy: Policy) -> bool:
     """Whether a balancer goes by loads or latencies, or may do so, as a method of a user."""
-    return any(balancer.method not in ("nth", "weighted", "hash") for balancer in policy.balancers)
+    return any(balancer.method not in BY_WEIGHTS for balancer in policy.balancers)
 
 
 class LoadMeter:

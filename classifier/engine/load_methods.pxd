@@ -9,7 +9,8 @@ from classifier.engine.methods cimport Choice
 # Each returns an uplink id; the choice must not be empty. `flows` are those placed until now, by
 # uplink id.
 
-# The uplink with the least load; those within `tolerance` (a share of the capacity) are equal.
+# The uplink that will have the least load with this flow; those within `tolerance` (a share of the
+# capacity) are equal.
 cdef uint8_t least_loaded(
     Choice* choice, const Loads* loads, const uint64_t* flows, double tolerance
 ) noexcept nogil

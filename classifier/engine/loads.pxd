@@ -25,37 +25,35 @@ cdef struct Measured:
     double latency
 
 
-cdef inline double rate_now(
-    const Loads* loads, const uint64_t* flows, int direction, uint8_t id
+# What follows is about the moment in which an uplink will have got `flows` flows in all.
+cdef inline double rate_with(
+    const Loads* loads, uint64_t flows, int direction, uint8_t id
 ) noexcept nogil:
-    # `flows` are those placed until now, by uplink id.
     return (
         loads.rate[direction][id] + loads.awaited[direction][id]
-        + loads.expected[direction] * <double>(flows[id] - loads.placed[id])
+        + loads.expected[direction] * <double>(flows - loads.placed[id])
     )
 
 
 cdef inline double load_in(
-    const Loads* loads, const uint64_t* flows, int direction, uint8_t id
+    const Loads* loads, uint64_t flows, int direction, uint8_t id
 ) noexcept nogil:
     # The share of the capacity that is in use; 0 where that is not known.
     cdef double capacity = loads.capacity[direction][id]
-    return rate_now(loads, flows, direction, id) / capacity if capacity > 0 else 0
+    return rate_with(loads, flows, direction, id) / capacity if capacity > 0 else 0
 
 
-cdef inline double load_now(
-    const Loads* loads, const uint64_t* flows, uint8_t id
-) noexcept nogil:
+cdef inline double load_with(const Loads* loads, uint64_t flows, uint8_t id) noexcept nogil:
     # Of the direction that is fuller.
     return max(load_in(loads, flows, DOWN, id), load_in(loads, flows, UP, id))
 
 
-cdef inline int fuller(const Loads* loads, const uint64_t* flows, uint8_t id) noexcept nogil:
+cdef inline int fuller(const Loads* loads, uint64_t flows, uint8_t id) noexcept nogil:
     # The direction in which there is less room; where no capacity is known, that with more bytes.
     cdef double down = load_in(loads, flows, DOWN, id), up = load_in(loads, flows, UP, id)
     if loads.capacity[DOWN][id] <= 0 and loads.capacity[UP][id] <= 0:
-        down = rate_now(loads, flows, DOWN, id)
-        up = rate_now(loads, flows, UP, id)
+        down = rate_with(loads, flows, DOWN, id)
+        up = rate_with(loads, flows, UP, id)
     return UP if up > down else DOWN
 
 

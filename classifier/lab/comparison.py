@@ -18,7 +18,7 @@ from classifier.lab.lab import GATEWAY, LAN, Lab
 from classifier.lab.report import Promise, Sent
 from classifier.lab.sample_flows import SampleFlow, SampleFlows
 from classifier.lab.traffic import ANSWER_SECONDS
-from classifier.policy import DIRECT, DROP
+from classifier.policy import BY_WEIGHTS, DIRECT, DROP
 
 _NO_RULE = "(no rule)"
 _BURST = 10
@@ -73,6 +73,8 @@ class Comparison:
         if policy.queue.count > 1 and any(b.method != "hash" for b in policy.balancers):
             return "several queues take new flows in no fixed order"
         for balancer in policy.balancers:
+            if balancer.method not in BY_WEIGHTS:
+                return f"balancer {balancer.name} may go by what its uplinks carry at the time"
             if balancer.sticky is not None and balancer.sticky.timeout < _SHORTEST_STICKY:
                 return f"sticky entries of {balancer.name} may end while this runs"
         return None

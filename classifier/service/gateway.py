@@ -33,7 +33,9 @@ from classifier.service.events import HostEvents
 from classifier.service.folded_job import FoldedJob
 from classifier.service.link_change import LinkChange
 from classifier.service.link_news import LinkNews
+from classifier.service.loads import LoadSampler
 from classifier.service.lock import NamespaceLock, RuntimeLock
+from classifier.service.methods import Methods
 from classifier.service.notify import feed_watchdog, notify, reloading, watchdog_seconds
 from classifier.service.pace import Pace
 from classifier.service.queues import Queues, with_safe_count
@@ -143,6 +145,7 @@ class Service:
         policy = self._policy = store_ids(self._settings.state_dir, self._policy)
         self._classifier = Classifier(policy, self._seed())
         self._connections = Connections(self._classifier.engine)
+        self._methods = Methods(self._classifier.engine)
         self._host_thread = undo.enter_context(ThreadPoolExecutor(1, "host"))
         first = await self._look(policy)
         first.check_alone()
@@ -189,6 +192,8 @@ class Service:
         await self._announce(first)
         saving = loop.create_task(self._sticky.keep_saved())
         undo.callback(saving.cancel)
+        loads = LoadSampler(self._classifier.engine, self._uplinks.latency)
+        undo.callback(loop.create_task(loads.keep_sampling(), name="loads").cancel)
 
     def _remember(self, state_dir: Path) -> None:
         """What was asked of the uplinks by hand, and what their probes had found."""
@@ -243,6 +248,7 @@ class Service:
     async def _reconcile(self, reasons: frozenset[str]) -> None:
         """Make engine and host match what is wanted now."""
         self._queues.tell_trouble(time.monotonic())
+        self._methods.look_after(time.monotonic())
         async with self._changing:
             look = await self._look(self._policy)
             # The policy first, so that no new flow is placed on an uplink whose route goes.
@@ -373,7 +379,12 @@ class Service:
             healed=self._reconciler.healed,
             reloads=self._reloads,
             hooks=(hooks.runs, hooks.failures),
-            warnings=(*self._warnings, *self._queues.warnings(), *self._reconciler.warnings),
+            warnings=(
+                *self._warnings,
+                *self._queues.warnings(),
+                *self._reconciler.warnings,
+                *self._methods.warnings(),
+            ),
         )
         return await asyncio.to_thread(self._with_host, figures, self._release.warning)
 

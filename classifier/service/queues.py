@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from classifier.service.status import QueueFigures
 
 CHARGED_BYTES = 832
 """Socket buffer that the kernel charges for a waiting packet at our copy range."""
+_LAST_WORDS = 5.0
+"""Seconds in which the threads answer what waits, when they are to end."""
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ class Queues:
         self._rarely = Rarely()
         self._told = QueueCounters()
         self._rounds: dict[int, int] = {}
+        self._stopped = False
         self.failures: list[Exception] = []
         try:
             for number in self.numbers:
@@ -98,15 +102,27 @@ class Queues:
         )
 
     def stop(self) -> None:
-        """Answer what still waits, then end the threads."""
+        """Answer what still waits, then end the threads.
+
+        One that hangs, as in a method of a user that does not return, is left to the end of the
+        process.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
         for source in self._sources:
             source.stop()
-        for thread in self._threads:
-            thread.join()
+        deadline = time.monotonic() + _LAST_WORDS
+        for number, thread in zip(self.numbers, self._threads, strict=False):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                log.error("queue %d: its thread hangs, and is left behind", number)
 
     def close(self) -> None:
-        for source in self._sources:
-            source.close()
+        for index, source in enumerate(self._sources):
+            hangs = index < len(self._threads) and self._threads[index].is_alive()
+            if not hangs:  # what it holds goes with the process
+                source.close()
 
     def figures(self, unclassified: int | None) -> QueueFigures:
         kernel = [kernel_queue(number) for number in self.numbers]

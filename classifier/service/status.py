@@ -92,6 +92,15 @@ def render(figures: Figures) -> dict[str, Any]:
             "errors": figures.queue.counters.errors,
             "overruns": figures.queue.counters.overruns,
         },
+        "balancers": {
+            name: {
+                "method": balancer.method,
+                "entries": balancer.entries,
+                "evictions": balancer.evictions,
+                "errors": balancer.errors,
+            }
+            for name, balancer in counters.balancers.items()
+        },
         "sticky": {"entries": counters.sticky_entries, "size": counters.sticky_size},
         "healed": figures.healed,
         "reloads": figures.reloads,

@@ -4,7 +4,7 @@ from classifier.engine.balancers cimport (
     is_remembered, remember, remembered, sticky_key, turns_of,
 )
 from classifier.engine.hashing cimport address_pair, siphash
-from classifier.engine.loads cimport fuller, rate_now
+from classifier.engine.loads cimport fuller, rate_with
 from classifier.engine.matching cimport Candidates, look_up, next_rule
 from classifier.engine.method_values cimport NewFlow, UplinkFigures
 from classifier.engine.methods cimport Choice, WeightedUplink, drawn
@@ -151,10 +151,8 @@ cdef bint find_in_flight(State* state, Lookup* lookup, Decision* decision, Slot*
     decision.action = <uint8_t>decided
     decision.reason = IN_FLIGHT
     if gone or expires(entry) <= state.now or (
-        decision.uplink and (
-            not state.compiled.usable[lookup.packet.family == 6][decision.uplink]
-            or expires(entry) < state.let_go[decision.uplink]
-        )
+        decision.uplink
+        and not state.compiled.usable[lookup.packet.family == 6][decision.uplink]
     ):
         remove(&state.in_flight, entry)
         slot[0] = find(&state.in_flight, lookup.flow_digest)
@@ -163,10 +161,6 @@ cdef bint find_in_flight(State* state, Lookup* lookup, Decision* decision, Slot*
     if decision.action == ACCEPT:
         decision.mark = state.compiled.marks[decision.uplink]
     return True
-
-
-cdef void let_flights_go(State* state, uint8_t id, uint64_t now) noexcept nogil:
-    state.let_go[id] = now + FLIGHT_TIME
 
 
 cdef bint carry_over(State* state, Slot* entry) noexcept nogil:
@@ -327,15 +321,14 @@ cdef uint8_t picked(
 cdef void write_figures(
     const State* state, uint8_t id, uint64_t more, UplinkFigures* figures
 ) noexcept nogil:
-    cdef const uint64_t* flows = &state.counts.uplinks[0]
+    cdef uint64_t flows = state.counts.uplinks[id] + more
     cdef int direction = fuller(&state.loads, flows, id)
     cdef double capacity = state.loads.capacity[direction][id]
     figures.id = id
-    figures.flows = flows[id] + more
+    figures.flows = flows
     figures.rate = -1
     if state.loads.measured[id]:
-        figures.rate = rate_now(&state.loads, flows, direction, id)
-        figures.rate += state.loads.expected[direction] * <double>more
+        figures.rate = rate_with(&state.loads, flows, direction, id)
     figures.capacity = capacity if capacity > 0 else -1
     figures.latency = state.loads.latency[id]
 

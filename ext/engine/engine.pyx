@@ -8,7 +8,7 @@ from classifier.engine.compiled cimport begin, compile_policy, destroy_compiled,
 from classifier.engine.custom cimport CustomMethod, MethodInUse, Question, find_questions
 from classifier.engine.cython_method cimport CythonMethod, pick_of
 from classifier.engine.deciding cimport (
-    BATCH, decide_packet, decide_packets, digest_flow, let_flights_go, look_up_packets,
+    BATCH, decide_packet, decide_packets, digest_flow, look_up_packets,
 )
 from classifier.engine.hashing cimport splitmix
 from classifier.engine.loads cimport DOWN, UP, Loads, Measured, forget_load, take_measured
@@ -152,17 +152,6 @@ cdef class Engine:
                 pthread_mutex_unlock(&self.state.lock)
             tell_uplinks(&self.state.compiled, self.policy, self.in_use)
 
-    def let_flights_go(self, name, uint64_t now):
-        """Flows that an uplink took before `now` (milliseconds) do not stay there for being in
-        flight: for one that gives its flows to another, and whose connections are ended next."""
-        cdef uint8_t id
-        with self.naming:
-            id = self._uplink(name).id
-            with nogil:
-                pthread_mutex_lock(&self.state.lock)
-                let_flights_go(&self.state, id, now)
-                pthread_mutex_unlock(&self.state.lock)
-
     def set_loads(self, loads, expected=(0.0, 0.0), double fading=0.0):
         """Says how uplinks are doing: `loads` maps names to `UplinkLoad`; others stay as they are.
 
@@ -204,6 +193,21 @@ cdef class Engine:
     def methods_of_users(self):
         """The `CustomMethod` of each balancer that has one."""
         return [one.method for one in self.in_use if one is not None]
+
+    def forget_in_flight(self, name):
+        """Flows in flight on an uplink are decided anew with their next packet."""
+        cdef uint8_t id
+        cdef uint64_t now
+        with self.replacing, self.naming:
+            id = self._uplink(name).id
+            now = self.state.compiled.generation
+            self.in_use_by_policy = {now: self.in_use, now + 1: self.in_use}
+            with nogil:
+                pthread_mutex_lock(&self.state.lock)
+                # As if the id had been another uplink's before: see carry_over.
+                self.state.compiled.generation = now + 1
+                self.state.compiled.since[id] = now + 1
+                pthread_mutex_unlock(&self.state.lock)
 
     def usable_families(self, name):
         """Whether an uplink can take IPv4 flows, and whether IPv6 flows."""

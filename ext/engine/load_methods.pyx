@@ -1,5 +1,5 @@
 """Methods that go by how uplinks are doing; see load_methods.pxd."""
-from classifier.engine.loads cimport load_now
+from classifier.engine.loads cimport load_with
 from classifier.engine.methods cimport WeightedUplink
 
 
@@ -28,7 +28,7 @@ cdef uint8_t least_loaded(
     cdef uint32_t i
     for i in range(choice.count):
         uplink = choice.uplinks + i
-        uplink.figure = load_now(loads, flows, uplink.id)
+        uplink.figure = load_with(loads, flows[uplink.id] + 1, uplink.id)
         if i == 0 or uplink.figure < least:
             least = uplink.figure
     for i in range(choice.count):
@@ -39,15 +39,16 @@ cdef uint8_t least_loaded(
 cdef uint8_t with_room(
     const Choice* choice, const Loads* loads, const uint64_t* flows, double share
 ) noexcept nogil:
-    cdef uint8_t best = choice.uplinks[0].id
+    cdef uint8_t id, best = 0
     cdef double load, least = 0
     cdef uint32_t i
     for i in range(choice.count):
-        load = load_now(loads, flows, choice.uplinks[i].id)
+        id = choice.uplinks[i].id
+        load = load_with(loads, flows[id], id)
         if load < share:
-            return choice.uplinks[i].id
+            return id
         if i == 0 or load < least:
-            best = choice.uplinks[i].id
+            best = id
             least = load
     return best
 

@@ -247,6 +247,8 @@ cdef class Tracker:
         if not self.started:
             self.started = True
             self.first_time = time
+            # Methods of users are told the time of the capture.
+            self.engine.state.epoch = time // 1000000
             if self.script_at == 0:
                 self._run_script()
         if time > self.first_time:

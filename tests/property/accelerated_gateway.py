@@ -57,10 +57,9 @@ class Followed(Connections):
     def __init__(self, classifier: Classifier, end: Callable[[Uplink, Family], None]) -> None:
         super().__init__(classifier.engine)
         self._told = end
-        self.now = 0
 
     def _end(self, policy: Policy, uplink: Uplink, family: Family) -> None:
-        self._engine.let_flights_go(uplink.name, self.now)
+        self._engine.forget_in_flight(uplink.name)
         self._told(uplink, family)
 
 
@@ -156,7 +155,6 @@ class AcceleratedGateway:
             self._requested = False
             self.looks += 1
             self._place(self._look(self.policy))
-            self._connections.now = self.now
             self._connections.follow(self.policy, self.uplinks.by_family)
 
     def decide(self, packet: Packet) -> Decision:

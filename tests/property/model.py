@@ -196,13 +196,15 @@ class Model:
             self.loads[name] = Load((down, up), awaited, latency, self.flows[name])
         self.expected = expected
 
-    def load(self, name: str) -> float:
-        """The share of its capacity that is in use, of the fuller direction."""
+    def load(self, name: str, more: int = 0) -> float:
+        """The share of its capacity in use once `more` flows are there, of the fuller direction."""
         load, capacity = self.loads[name], self.policy.uplink(name).capacity
         if capacity is None:
             return 0.0
         rates = (
-            load.rate[i] + load.awaited[i] + self.expected[i] * (self.flows[name] - load.placed)
+            load.rate[i]
+            + load.awaited[i]
+            + self.expected[i] * (self.flows[name] + more - load.placed)
             for i in (0, 1)
         )
         return max(r / c for r, c in zip(rates, (capacity.down, capacity.up), strict=True))
@@ -253,12 +255,8 @@ class Model:
                 }
         self.begin_turns()
 
-    def let_flights_go(self, name: str, now: int) -> None:
-        self.in_flight = {
-            key: flow
-            for key, flow in self.in_flight.items()
-            if flow[0] != name or flow[3] >= now + FLIGHT_TIME
-        }
+    def forget_in_flight(self, name: str) -> None:
+        self.in_flight = {key: flow for key, flow in self.in_flight.items() if flow[0] != name}
 
     def shares(self, balancer: Balancer, family: int) -> dict[str, int]:
         return {m.uplink: m.weight for m in balancer.members if m.uplink in self.usable[family]}
@@ -361,11 +359,12 @@ class Model:
 
     def by_load(self, balancer: Balancer, turns: Turns) -> str:
         names, (option,) = turns.uplinks, balancer.options.values()
-        loads = {name: self.load(name) for name in names}
         if balancer.method == "least-loaded":
+            loads = {name: self.load(name, 1) for name in names}
             least = min(loads.values())
             return turns.next_among([n for n in names if loads[n] <= least + option / 100])
         if balancer.method == "overflow":
+            loads = {name: self.load(name) for name in names}
             with_room = [name for name in names if loads[name] < option / 100]
             return with_room[0] if with_room else min(names, key=lambda name: loads[name])
         measured = {n: self.loads[n].latency for n in names if self.loads[n].latency is not None}

@@ -114,8 +114,8 @@ def test_a_burst_leaves_no_uplink_fuller_than_its_last_flow_made_it(
     }
     for name, capacity in zip(NAMES, capacities, strict=False):
         if placed[name]:
-            before_last = share[name] - brings / capacity
-            assert before_last <= min(share.values()) + 1e-9
+            others = zip(NAMES, capacities, strict=False)
+            assert share[name] <= min(share[o] + brings / c for o, c in others if o != name) + 1e-9
 
 
 def test_the_next_uplink_gets_flows_only_once_the_first_has_its_share():

@@ -149,8 +149,8 @@ def test_decisions_and_counters_go_on_as_the_model_says(policy, seed, steps):
             now += step
         elif isinstance(step, str):
             if step in names:
-                classifier.engine.let_flights_go(step, now)
-                model.let_flights_go(step, now)
+                classifier.engine.forget_in_flight(step)
+                model.forget_in_flight(step)
         elif isinstance(step, tuple) and isinstance(step[0], Policy):
             policy, usable = step[0], {}
             usable = {u.name: step[1][u.name] for u in policy.uplinks if u.name in step[1]}

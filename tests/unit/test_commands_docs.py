@@ -127,7 +127,7 @@ def test_explain_prints_the_keys_of_the_page(
     text = section("explain")[1]
     assert real_keys(printed(capsys, "explain", config, FLOW, "--json")) == documented_keys(text)
     (row,) = re.findall(r"^\| `reason` \|(.*)", text, re.MULTILINE)
-    assert set(re.findall(r"`(.*?)`", row)) == set(REASONS) - {"in-flight", "custom"}
+    assert set(re.findall(r"`(.*?)`", row)) == set(REASONS) - {"in-flight"}
 
 
 def test_replay_prints_the_keys_of_the_page(

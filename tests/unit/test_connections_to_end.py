@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Uplink
-from classifier.service.connections import States, to_end
+from classifier.uplinks.endings import States, to_end
 from classifier.uplinks.state import State
 
 STATES: dict[str, State] = {"u": "up", "d": "down", "a": "draining"}

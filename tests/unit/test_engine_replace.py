@@ -48,6 +48,17 @@ def test_an_uplink_that_is_down_stays_down_over_a_reload():
     assert engine.usable_families("wifi") == (False, True)
 
 
+def test_flows_of_one_uplink_are_decided_anew_after_it_forgot_them_and_others_are_not():
+    engine = Engine(policy(WIRED, WIFI), 1)
+    before = {n: engine.classify(udp(n), 0).uplink for n in range(4)}
+    engine.forget_in_flight("wifi")
+    reasons = {n: engine.classify(udp(n), 0).reason for n in range(4)}
+    assert reasons == {n: "in-flight" if up == "wired" else "nth" for n, up in before.items()}
+    assert {engine.classify(udp(n), 0).reason for n in range(4)} == {"in-flight"}
+    with pytest.raises(UsageError):
+        engine.forget_in_flight("lte")
+
+
 def test_an_uplink_that_loses_ipv6_in_the_file_takes_no_ipv6_flows():
     engine = Engine(policy(WIRED), 1)
     engine.replace_policy(policy(replace(WIRED, gateway6=None)), {"wired": (True, True)})
@@ -239,23 +250,3 @@ def test_forgotten_entries_give_their_room_to_new_ones():
     engine.classify_many(new[: size // 2], 0)
     kept = [engine.classify(udp(3, f"9.9.{n >> 8}.{n & 255}"), 0).reason for n in range(size // 2)]
     assert kept == ["sticky"] * (size // 2)
-
-
-def test_an_uplink_that_lets_its_flights_go_keeps_those_that_come_later():
-    engine = Engine(policy(WIRED, WIFI), 1)
-    engine.set_usable("wired", False, False)
-    before = [udp(n) for n in range(20)]
-    assert {engine.classify(packet, 1000).uplink for packet in before} == {"wifi"}
-    engine.set_usable("wired", True, True)
-    pinned = engine.classify(udp(50), 1001)
-    assert engine.classify(udp(50), 1001).reason == "in-flight"
-    engine.let_flights_go("wifi", 1001)
-    again = [engine.classify(packet, 1001) for packet in before]
-    assert {decision.reason for decision in again} == {"nth"}
-    assert {decision.uplink for decision in again} == {"wired", "wifi"}
-    # They are in flight once more, as is what came at that very moment.
-    for packet, decision in zip((*before, udp(50)), (*again, pinned), strict=True):
-        found = engine.classify(packet, 1002)
-        assert (found.uplink, found.reason) == (decision.uplink, "in-flight")
-    with pytest.raises(UsageError, match="no uplink 'lte'"):
-        engine.let_flights_go("lte", 1001)

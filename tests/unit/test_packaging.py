@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("bench", "classifier", "docs", "ext", "tests")
+FOLDERS = ("bench", "classifier", "docs", "examples", "ext", "tests")
 BUILT = (".so", ".pyc", ".pyo")
 IGNORED = shutil.ignore_patterns("*.so", "__pycache__")
 OWNER = 4711
