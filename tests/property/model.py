@@ -202,7 +202,9 @@ class Model:
         if capacity is None:
             return 0.0
         rates = (
-            load.rate[i] + load.awaited[i] + self.expected[i] * (self.flows[name] + more - load.placed)
+            load.rate[i]
+            + load.awaited[i]
+            + self.expected[i] * (self.flows[name] + more - load.placed)
             for i in (0, 1)
         )
         return max(r / c for r, c in zip(rates, (capacity.down, capacity.up), strict=True))
