@@ -287,3 +287,31 @@ def test_several_threads_get_one_decision_for_one_flow() -> None:
     for flow in range(500):
         assert len(set().union(*(found[flow] for found in marks))) == 1
     assert errors(c) == 0
+
+
+def test_policies_that_come_and_go_while_methods_are_asked_lose_no_flow() -> None:
+    first, other = policy(First, prefer="wifi1"), policy(Counting, sticky=Sticky())
+    builtin = replace(first.balancers[0], method="nth", custom=None, options={})
+    c = Classifier(first, seed=1)
+    marks: set[int] = set()
+    flows = 400
+
+    def work(number: int) -> None:
+        for n in range(flows):
+            packet = udp(n % 50000, str(IPv4Address(0x08000000 + number * flows + n)))
+            marks.add(c.engine.decide_one(packet, 0, -1, 0)[1])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    policies = [other, replace(first, balancers=(builtin,)), first]
+    turn = 0
+    while any(thread.is_alive() for thread in threads):
+        c.engine.replace_policy(policies[turn % 3])
+        c.set_up("wifi2", turn % 2 == 0)
+        turn += 1
+    counters = c.counters()
+    assert turn > 3
+    assert sum(counters.uplinks.values()) == 3 * flows
+    assert marks == {0x100, 0x200, 0x300}
+    assert (counters.direct, errors(c)) == (0, 0)
