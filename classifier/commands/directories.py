@@ -10,6 +10,11 @@ STATE_DIR = Path("/var/lib/nfq-classifier")
 
 
 def add_directories(parser: argparse.ArgumentParser) -> None:
+    add_runtime_dir(parser)
+    add_state_dir(parser)
+
+
+def add_runtime_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime-dir",
         type=Path,
@@ -17,7 +22,6 @@ def add_directories(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="directory of control socket and lock (default %(default)s)",
     )
-    add_state_dir(parser)
 
 
 def add_state_dir(parser: argparse.ArgumentParser) -> None:

@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
     outputs = [output for output in WRITTEN if output.wanted(options)]
     outputs.append(next(output for output in PRINTED if output.wanted(options)))
     if sweep.wanted(options):
-        if outputs != [summary_text]:
-            raise UsageError("--sweep: makes a table of its own, and no other output")
+        if outputs != [summary_text] or options.against is not None:
+            raise UsageError("--sweep: makes a table of its own, and nothing else")
         if options.state_dir is not None:
             raise UsageError("--sweep: its policies have no state directory")
         return sweep.run(options)

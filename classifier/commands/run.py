@@ -13,7 +13,8 @@ from classifier.config import load_policy
 from classifier.errors import ServiceError
 from classifier.policy import Policy
 from classifier.queue.capabilities import require_net_admin
-from classifier.service.gateway import RunSettings, Service
+from classifier.service.gateway import Service
+from classifier.service.run_settings import RunSettings
 from classifier.service.signals import Signals
 
 HELP = "run the gateway service in the foreground; SIGTERM stops it and cleans up"

@@ -15,7 +15,7 @@ from typing import Any
 from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from classifier.host.rtnetlink_dump import HEADER_BYTES, dump, number, values
+from classifier.host.netlink_dump import HEADER_BYTES, dump, number, values
 from classifier.host.state import ADDRESS_FAMILIES, Family
 
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, which of them changed

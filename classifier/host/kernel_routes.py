@@ -14,7 +14,7 @@ from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_GETRULE
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from classifier.host.rtnetlink_dump import HEADER_BYTES, attributes, dump, number
+from classifier.host.netlink_dump import HEADER_BYTES, attributes, dump, number
 from classifier.host.state import ADDRESS_FAMILIES, MAIN_TABLE, PROTOCOL, Family, is_uplink_table
 
 _RTMSG = struct.Struct("=BBBBBBBBI")

@@ -84,7 +84,7 @@ def parse_event(text: str, policy: Policy) -> UplinkEvent:
             f"at = {text!r}: the policy has no uplink {name!r} ({', '.join(names) or 'none'})"
         )
     try:
-        seconds = 0.0 if time in ("0", "0s") else duration(int(time) if time.isdigit() else time)
+        seconds = 0.0 if time in ("0", "0s") else duration(f"{time}s" if time.isdigit() else time)
     except WrongValueError as error:
         raise UsageError(f"at = {text!r}: the time {time!r} {error}") from None
     return UplinkEvent(round(seconds * 1000), name, asked)
@@ -129,7 +129,10 @@ class UplinkScript:
             self._states = self._judged()
             # The policy first, as on a gateway.
             self._use()
-            ended += [(u.id, family) for u, family in to_end(self._policy, before, self._states)]
+            for uplink, family in to_end(self._policy, before, self._states):
+                # A flow that began just now would be put on this uplink once more.
+                self._engine.forget_in_flight(uplink.name)
+                ended.append((uplink.id, family))
         return ended
 
     def _judged(self) -> States:

@@ -95,10 +95,5 @@ def _caption(uplink: Uplink, load: Load, ways: Ways) -> str:
 def _left_out(load: Load, capacity: Capacity | None) -> str:
     if capacity is None:
         return "; no capacity given"
-    peaks = (("down", load.peak_down, capacity.down), ("up", load.peak_up, capacity.up))
-    far = [
-        f"{rate(limit)} {way}"
-        for way, peak, limit in peaks
-        if not plots.capacity_shown(peak, limit)
-    ]
+    far = plots.left_out(load, capacity)
     return f"; capacity {' and '.join(far)} lies far beyond" if far else ""

@@ -108,19 +108,19 @@ def load_plot(load: Load, span: float, capacity: Capacity | None, style: str) ->
 
     shapes = []
     marks = {}
-    step = value_step(whole)
+    step = value_step(whole * 8) / 8
     for number in range(-int(bottom / step), int(top / step) + 1):
         shapes.append(_level("grid" if number else "zero", count, height(number * step)))
         marks[(number * step + bottom) / whole] = unit.of(number * step)
     labels = []
-    for sign, means, busiest, limit in (
-        (1, load.down, load.busiest_down, capacity.down if capacity else None),
-        (-1, load.up, load.busiest_up, capacity.up if capacity else None),
+    for sign, means, busiest, limit, reach in (
+        (1, load.down, load.busiest_down, capacity.down if capacity else None, top),
+        (-1, load.up, load.busiest_up, capacity.up if capacity else None, bottom),
     ):
         rates = [height(sign * value / span) for value in means]
         shapes.append(f'<path class="fill {style}" d="{_steps(rates, height(0))}"/>')
         shapes.append(f'<path class="busiest" d="{_line([height(sign * v) for v in busiest])}"/>')
-        if limit is not None and limit <= (top if sign > 0 else bottom):
+        if limit is not None and limit <= reach:
             shapes.append(_level("capacity", count, height(sign * limit)))
             place = (sign * limit + bottom) / whole * 100
             side = "above" if sign > 0 else "below"
@@ -165,15 +165,17 @@ def unit_of(load: Load, capacity: Capacity | None) -> str:
     return unit_for(max(_halves(load, capacity))).name
 
 
-def capacity_shown(peak: int, capacity: int) -> bool:
-    """Whether a capacity is drawn; next to one that is far above it, a load could not be seen."""
-    return capacity <= peak * _FAR
+def left_out(load: Load, capacity: Capacity) -> list[str]:
+    """The capacities that lie beyond a load plot, in words."""
+    top, bottom = _halves(load, capacity)
+    limits = ((capacity.down, top, "down"), (capacity.up, bottom, "up"))
+    return [f"{rate(limit)} {way}" for limit, reach, way in limits if limit > reach]
 
 
 def _halves(load: Load, capacity: Capacity | None) -> tuple[float, float]:
     """How far a load plot's axis goes up and down, in bytes per second."""
     top, bottom = (
-        max(peak, limit if limit and capacity_shown(peak, limit) else 0) * 1.08
+        max(peak, limit if limit and limit <= peak * _FAR else 0) * 1.08
         for peak, limit in (
             (load.peak_down, capacity.down if capacity else None),
             (load.peak_up, capacity.up if capacity else None),

@@ -97,6 +97,11 @@ class HostEvents:
         """Messages that reached this process so far."""
         return sum(listener.received for listener in self._listeners)
 
+    def read(self) -> None:
+        """Call back for what has come until now, without the rest between readings."""
+        for listener in self._listeners:
+            listener.read()
+
     def close(self) -> None:
         for listener in self._listeners:
             listener.close()
@@ -129,10 +134,12 @@ class _Listener:
         self._listen()
 
     def _listen(self) -> None:
-        self._loop.add_reader(self._socket, self._read)
+        self._loop.add_reader(self._socket, self.read)
 
-    def _read(self) -> None:
+    def read(self) -> None:
         self._loop.remove_reader(self._socket)
+        if self._rest:
+            self._rest.cancel()
         self._rest = self._loop.call_later(_REST, self._listen)
         kinds: set[Kind] = {"everything"} if self._lost else set()
         for _ in range(_MOST_AT_ONCE):

@@ -160,10 +160,11 @@ class Reconciler:
 
 
 def _goes_with_a_link(step: steps.Step) -> bool:
-    """Whether the kernel undoes it when an interface goes down, or is made anew."""
+    """Whether the kernel undoes it when an interface goes down or is made anew; the memory knows
+    interfaces by their index."""
     if isinstance(step, steps.WriteSysctl):
         return "/conf/" in step.key and "/conf/all/" not in step.key
-    return isinstance(step, steps.AddRoute)
+    return isinstance(step, steps.AddRoute | steps.WriteMemory)
 
 
 def _run_apart(needed: Iterable[steps.Step]) -> None:

@@ -21,7 +21,7 @@ from classifier.engine.sticky_by_hand import (
 from classifier.engine.sticky_file import export_sticky, import_sticky
 from classifier.errors import HostError, UsageError
 from classifier.service.control.routes import Request
-from classifier.state.sticky import set_sticky_aside, store_sticky, stored_sticky
+from classifier.state.sticky import remove_sticky, set_sticky_aside, store_sticky, stored_sticky
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,9 @@ class StickyEntries:
                 return
 
     def save(self) -> None:
-        """Raises HostError."""
+        """At a stop. Raises HostError."""
         self._store(self._state_dir)
+        remove_sticky(self._runtime_dir)
 
     async def keep_saved(self) -> None:
         """Save now and then what has changed, until cancelled."""
@@ -74,7 +75,7 @@ class StickyEntries:
                     await asyncio.to_thread(self._store, self._runtime_dir)
                     copied = changes
                 if changes != saved and began - saved_at >= _SAVE_SECONDS:
-                    await asyncio.to_thread(self.save)
+                    await asyncio.to_thread(self._store, self._state_dir)
                     saved, saved_at = changes, began
             except HostError as error:
                 log.warning("%s", error)

@@ -37,3 +37,12 @@ def store_sticky(folder: Path, content: bytes) -> None:
 def set_sticky_aside(folder: Path, rule: str) -> None:
     """Keep a file that the engine refuses under another name; tells so."""
     files.set_aside(folder / FILE_NAME, rule)
+
+
+def remove_sticky(folder: Path) -> None:
+    """What is stored there has become old. Raises HostError."""
+    path = folder / FILE_NAME
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise HostError(f"{path}: cannot be removed: {error.strerror}") from error

@@ -132,13 +132,14 @@ cdef class Observer:
     cdef void end(self, const Event* event, const uint64_t* remote, uint8_t family) noexcept nogil:
         cdef const Watched* flow = &self.flows[event.number]
         cdef Sum* move
+        if self.other is not None:
+            self.other_log.end(flow.other_record, flow.other_placement, event.packets, event.bytes)
         if flow.column == NO_COLUMN:
             return
         self.tally.end(flow.rule, flow.column, event.packets, event.bytes)
         self.remotes.add(remote, family, flow.column, event.bytes)
         if self.other is None:
             return
-        self.other_log.end(flow.other_record, flow.other_placement, event.packets, event.bytes)
         self.other_tally.end(flow.other_rule, flow.other_column, event.packets, event.bytes)
         move = &self.moves[flow.column * self.other_tally.timeline.columns + flow.other_column]
         move.flows += 1

@@ -84,7 +84,7 @@ cdef class Remotes:
         memcpy(kept, self.slots, REMOTES // 2 * sizeof(Remote))
         memset(self.slots, 0, SLOTS * sizeof(Remote))
         self.count = 0
-        for i in range(REMOTES // 2):
+        for i in range(<uint32_t>(REMOTES // 2)):
             if kept[i].family:
                 self._find(kept[i].address, kept[i].family)[0] = kept[i]
                 self.count += 1

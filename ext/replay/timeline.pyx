@@ -91,7 +91,7 @@ cdef class Timeline:
         cdef uint64_t i, column
         cdef Bucket* one
         cdef Bucket* other
-        for i in range(BUCKETS // 2):
+        for i in range(<uint64_t>(BUCKETS // 2)):
             for column in range(self.columns):
                 one = &self.buckets[2 * i * self.columns + column]
                 other = one + self.columns

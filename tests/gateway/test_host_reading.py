@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from host_snapshots import make_host, shell
 from pyroute2 import IPRoute
 
 from classifier.host import kernel_routes, messages, reading, sysctls
+from classifier.host.iptables import basechains
 from classifier.host.snapshot import Snapshot
 from classifier.lab.namespace import Namespace
 from classifier.queue.binding import bind
@@ -199,3 +201,27 @@ def bound(number: int) -> Iterator[None]:
 
 def nothing_to_look_for(folder: Path) -> Iterator[Path]:
     raise AssertionError(f"{folder} was looked through")
+
+
+def test_tables_and_chains_of_nftables_are_those_that_nft_lists(host: Namespace) -> None:
+    shell(
+        host,
+        """
+        iptables-nft -t mangle -N other; ip6tables-nft -t nat -N six
+        nft add table inet empty; nft add table bridge br; nft add chain bridge br c
+        nft add table netdev dev
+        nft 'add chain inet empty in { type filter hook input priority 0; policy drop; }'
+        """,
+    )
+    with host.enter():
+        found = basechains.nft_chains()
+    listed = json.loads(host.run(["nft", "-j", "list", "ruleset"]).stdout)["nftables"]
+    tables = [entry["table"] for entry in listed if "table" in entry]
+    chains = [entry["chain"] for entry in listed if "chain" in entry]
+    assert {(c.family, c.table) for c in found if not c.name} == {
+        (table["family"], table["name"]) for table in tables
+    }
+    assert {(c.family, c.table, c.name, c.hooked) for c in found if c.name} == {
+        (chain["family"], chain["table"], chain["name"], "hook" in chain) for chain in chains
+    }
+    assert {c.family for c in found} == {"ip", "ip6", "inet", "bridge", "netdev"}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from host_service import eventually
 from host_snapshots import snapshot
+
+from classifier.service.control.client import ask
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab
@@ -196,3 +198,30 @@ def test_fifty_reloads_under_load_lose_and_split_no_flow(
     assert gateway.tap.split_flows() == []
     assert sum(uplink["flows"] for uplink in status["uplinks"].values()) == len(sent)
     assert gateway.stop_service() == 0
+
+
+def test_status_has_an_answer_at_every_moment_of_a_reload_that_removes_an_uplink(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    three = configuration({**WEIGHTS, "wifi2": 1})
+    gateway = lab(three)
+    answers: list[dict[str, Any]] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            answers.append(ask(gateway.service.runtime_dir, "GET", "/status", seconds=20))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for number in range(10):
+            text = configuration(WEIGHTS) if number % 2 == 0 else three
+            gateway.service.config.write_text(text)
+            ask(gateway.service.runtime_dir, "POST", "/reload", seconds=20)
+    finally:
+        ended.set()
+        looking.join()
+    found = {tuple(answer["uplinks"]) for answer in answers}
+    assert found == {("wired", "wifi1"), ("wired", "wifi1", "wifi2")}
+    assert len(answers) > 20

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from capture_files import RAW, SYN, at, ipv4, ipv6, pcap, tcp, udp
-from conftest import ALTERNATING
+from replayed_policies import ALTERNATING
 
 from classifier.config import parse_policy
 from classifier.errors import UsageError
@@ -55,12 +55,13 @@ def mixture(seed: int, flows: int = 300):
     return sorted(frames, key=lambda frame: frame.time)
 
 
+@pytest.mark.parametrize("lan", [[], ["192.168.0.0/16", "10.0.0.0/8"]], ids=["all", "lan"])
 @pytest.mark.parametrize("other", [STICKY, OTHER_NAMES, ALTERNATING], ids=["sticky", "names", "="])
-def test_each_policy_decides_as_it_does_alone(policy, raw, other):
+def test_each_policy_decides_as_it_does_alone(policy, raw, other, lan):
     against, capture = parse_policy(other), raw(mixture(5))
-    both = replay(policy, capture, seed=3, against=against)
+    both = replay(policy, capture, seed=3, against=against, lan=lan)
     for policy_alone, report in ((policy, both), (against, both.against.report)):
-        alone = replay(policy_alone, capture, seed=3)
+        alone = replay(policy_alone, capture, seed=3, lan=lan)
         assert report == alone
         assert list(report.decisions) == list(alone.decisions)
 

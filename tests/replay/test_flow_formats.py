@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from capture_files import RAW, Captured, ipv4, pcap, udp
-from conftest import ALTERNATING
+from replayed_policies import ALTERNATING
 
 from classifier.errors import OutputError, UsageError
 from classifier.replay import replay

@@ -6,8 +6,9 @@ import re
 
 import pytest
 from capture_files import at, ipv4, ipv6, udp
-from conftest import ALTERNATING
+from replayed_policies import ALTERNATING
 
+from classifier.config import parse_policy
 from classifier.errors import ConfigError, UsageError
 from classifier.testing import PolicyAssertionError, Replays, replay
 
@@ -49,8 +50,8 @@ def test_a_share_is_a_number_and_an_assertion(outcome):
 def test_a_share_that_is_too_low_shows_who_got_the_flows(outcome):
     assert failure(outcome.share("a").between, 0.7, 0.8).splitlines() == [
         "share of a by flows is 60.00%: must be between 70.00% and 80.00%",
-        "  a: 3 flows (60.00%), 104 bytes (9.03%)",
-        "  b: 2 flows (40.00%), 1048 bytes (90.97%)",
+        "  a: 3 flows (60.00%), 104 bytes (9.19%)",
+        "  b: 2 flows (40.00%), 1028 bytes (90.81%)",
         "first flows by other uplinks:",
         "  0.500 s udp 192.168.1.2:1001 > 198.51.100.7:443: uplink b, rule 'rest', nth",
         "  1.500 s udp 192.168.1.2:1003 > 198.51.100.7:443: uplink b, rule 'rest', nth",
@@ -59,7 +60,7 @@ def test_a_share_that_is_too_low_shows_who_got_the_flows(outcome):
 
 def test_a_share_that_is_too_high_shows_its_own_flows(outcome):
     said = failure(outcome.share("b", by="bytes").at_most, 0.5).splitlines()
-    assert said[0] == "share of b by bytes is 90.97%: must be at most 50.00%"
+    assert said[0] == "share of b by bytes is 90.81%: must be at most 50.00%"
     assert said[3] == "first flows by b:" and len(said) == 6
 
 
@@ -121,13 +122,10 @@ def test_a_remote_that_changes_uplink_is_shown_with_both_flows(outcome):
     outcome.same_uplink(by="local", src=OTHER_IN)
 
 
-def test_sticky_remotes_keep_their_uplink(raw, capture):
-    from classifier.config import parse_policy
-
+def test_sticky_remotes_keep_their_uplink(capture):
     kept = replay(parse_policy(STICKY), capture)
     kept.same_uplink()
     kept.same_uplink(by="local+remote")
-    assert "same LAN host before" in failure(kept.same_uplink, by="local", src=IN) or True
 
 
 def test_an_assertion_about_no_flow_fails(outcome):

@@ -202,15 +202,24 @@ def test_nothing_is_loaded_that_a_laptop_may_lack(policy_file, capture):
 
 def test_a_terminal_gets_progress_and_the_same_summary(policy_file, capture):
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "classifier", "replay", policy_file, capture, "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "classifier",
+        "replay",
+        policy_file,
+        capture,
+        capture,
+        "--json",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs) as process:
         os.close(theirs)
         output, _ = process.communicate(timeout=60)
     shown = os.read(ours, 65536)
     os.close(ours)
     assert process.returncode == 0
-    assert json.loads(output)["packets"] == 7
-    assert Path(capture).name.encode() in shown.replace(b"\r\n", b"")
+    assert json.loads(output)["packets"] == 14
+    assert f"2/2 {Path(capture).name}".encode() in shown.replace(b"\r\n", b"")
 
 
 def test_rate_tells_packets_flows_and_both_times(policy_file, write):

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 from capture_files import at, ipv4, udp
-from conftest import ALTERNATING
 from page_reader import Element, read_page, table
+from replayed_policies import ALTERNATING
 
 from classifier.config import parse_policy
 from classifier.replay import Replay

@@ -151,6 +151,13 @@ def test_flows_on_a_standby_move_back_where_that_is_wanted(raw, failback):
     assert went == ["a", "c", "a"] if failback == "move" else ["a", "c"]
 
 
+def test_a_flow_that_began_just_before_moves_back_too(raw):
+    """For five seconds the engine knows a flow in flight; not one whose connection has ended."""
+    policy = three(a='failback = "move"')
+    path = raw([at(0, new(5)), *(at(n, ipv4(IN, OUT, 17, udp(1, 53))) for n in (10, 11, 13, 14))])
+    assert uplinks(policy, path, "5s a down", "5s b down", "12s a up") == ["a", "c", "a"]
+
+
 def test_its_sticky_entries_are_forgotten_and_those_of_others_are_not(raw):
     sticky = 'sticky = { by = "remote", timeout = "4h" }'
     remotes = ["198.51.100.1", "198.51.100.2"]
@@ -194,6 +201,8 @@ def test_what_the_captures_do_not_come_to_is_still_waiting(raw):
         ("120s x down", "the policy has no uplink 'x' (a, b, c)"),
         ("soon a down", "the time 'soon' must be whole seconds or text such as"),
         ("-1s a down", "the time '-1s' must be whole seconds"),
+        ("²s a down", "the time '²s' must be whole seconds"),
+        ("9" * 5000 + " a down", "must be whole seconds"),
     ],
 )
 def test_a_mistake_names_the_value_and_the_rule(text, reason):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from classifier.commands.flow import first_packet, parse_flow
+from classifier.service.explain.flow import first_packet, parse_flow
 
 RAW_IP = 101
 POLICY = """

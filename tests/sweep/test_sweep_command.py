@@ -84,9 +84,13 @@ def test_a_terminal_gets_progress(folder: Path) -> None:
         (["nth.toml", "six.pcap", "--out", "t.csv"], "--out: only together with --sweep"),
         (["nth.toml", "all-b.toml", "--sweep"], "--sweep: no CAPTURE is given"),
         (["nth.toml", "six.pcap", "--sweep", "--json"], "--sweep: makes a table of its own"),
+        (
+            ["nth.toml", "six.pcap", "--sweep", "--against", "all-b.toml"],
+            "--sweep: makes a table of its own, and nothing else",
+        ),
         (["nth.toml", "six.pcap", "--sweep", "--jobs", "0"], "argument --jobs: 0 must be"),
     ],
-    ids=["jobs", "out", "no capture", "json", "no jobs"],
+    ids=["jobs", "out", "no capture", "json", "against", "no jobs"],
 )
 def test_a_wrong_option_is_wrong_usage(folder: Path, options: list[str], said: str) -> None:
     done = replay(*options)

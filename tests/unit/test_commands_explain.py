@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from classifier.commands import main
-from classifier.commands.flow import first_packet, parse_flow
 from classifier.config import load_policy
 from classifier.engine.classifier import Classifier
+from classifier.service.explain.flow import first_packet, parse_flow
 
 CONFIG = """
 [gateway]
@@ -109,11 +109,12 @@ def test_the_words_for_people(config: str, capsys: pytest.CaptureFixture[str]) -
     assert main(["explain", config, "tcp [fd00::5]:4 > [2001:db8::9]:443 in lan0"]) == 0
     assert capsys.readouterr().out == (
         "flow      tcp [fd00::5]:4 > [2001:db8::9]:443 in lan0\n"
+        "not       home: to 2001:db8::9 is not in 10.0.0.0/8\n"
         "rule      web\n"
         "balancer  none\n"
         "uplink    wired\n"
         "reason    pinned: the rule names this uplink\n"
-        "mark      0x100\n"
+        "mark      0x100, table 20801\n"
     )
 
 

@@ -11,8 +11,8 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.sctp import SCTP, SCTPChunkInit
 
-from classifier.commands.flow import first_packet, parse_flow
 from classifier.errors import UsageError
+from classifier.service.explain.flow import first_packet, parse_flow
 
 
 def test_a_tcp_flow_over_ipv4_becomes_its_syn() -> None:

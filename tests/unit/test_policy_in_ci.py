@@ -21,7 +21,7 @@ def repository(tmp_path: Path) -> Path:
     return Path(shutil.copytree(EXAMPLE, tmp_path / "repository"))
 
 
-def tested(repository: Path) -> subprocess.CompletedProcess[str]:
+def run_tests(repository: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--color=no"]
     return subprocess.run(
         command, cwd=repository, capture_output=True, text=True, timeout=240, check=False
@@ -29,7 +29,7 @@ def tested(repository: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_example_passes_as_it_stands(repository: Path) -> None:
-    done = tested(repository)
+    done = run_tests(repository)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 passed" in done.stdout
 
@@ -39,7 +39,7 @@ def test_a_policy_that_got_worse_fails_with_the_flows_that_show_it(repository: P
     worse = policy.read_text().replace('sticky = { by = "remote", timeout = "4h" }', "")
     worse = worse.replace('use = "fibre"', 'use = "lte"')
     policy.write_text(worse)
-    done = tested(repository)
+    done = run_tests(repository)
     assert done.returncode == 1
     assert "4 of 64 flows match uplink='lte', dport=22; none must:" in done.stdout
     assert re.search(r"E +\d+\.\d{3} s tcp .* uplink lte, rule 'terminals stay on", done.stdout)
@@ -65,5 +65,5 @@ def test_a_run_of_pytest_that_does_not_use_the_plugin_imports_nothing_of_it(
         "    assert 'pytest_nfq_classifier' in sys.modules\n"
         "    assert 'classifier' not in sys.modules\n"
     )
-    done = tested(tmp_path)
+    done = run_tests(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -48,8 +48,8 @@ SHOWN = sorted(set(commands()))
 def folder(tmp_path: Path, capture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages speak of."""
     monkeypatch.chdir(tmp_path)
-    for policy in ("gateway.toml", "next.toml", "proposed.toml"):
-        (tmp_path / policy).write_text(blocks("toml")[0])
+    for name in ("gateway.toml", "next.toml"):
+        (tmp_path / name).write_text(blocks("toml")[0])
     assert capture == tmp_path / "capture.pcap"
     for day in ("monday.pcap", "tuesday.pcap"):
         shutil.copy(capture, day)

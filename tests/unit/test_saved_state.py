@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from classifier.commands import main
-from classifier.commands.flow import first_packet, parse_flow
 from classifier.config import load_policy
 from classifier.engine.classifier import Classifier
 from classifier.engine.sticky_file import export_sticky
+from classifier.service.explain.flow import first_packet, parse_flow
 from classifier.state import asked, health, ids, seed, sticky
 
 CONFIG = """

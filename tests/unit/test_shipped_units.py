@@ -11,7 +11,7 @@ UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
 
 
 def test_there_are_two_units() -> None:
-    assert [unit.stem for unit in UNITS] == ["nfq-classifier", "nfq-classifier-host"]
+    assert [unit.stem for unit in UNITS] == ["nfq-classifier-host", "nfq-classifier"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from classifier.commands.replay_options.output import Replayed
+from classifier.commands.replay_options.output import Replayed, file_name
 from classifier.replay.annotate import check_annotated
 
 NEEDS_FLOWS = True
@@ -15,7 +14,7 @@ def arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--annotate",
         metavar="OUT",
-        type=Path,
+        type=file_name,
         help="write the captures as pcapng, each flow's first packet commented with its decision"
         " (not from standard input)",
     )

@@ -32,7 +32,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="input interface of all flows (default: that of gateway.lan if there is only one)",
     )
-
     parser.add_argument(
         "--at",
         metavar="EVENT",
@@ -60,8 +59,9 @@ def read(
         asked=saved.asked_at_start,
         prepare=saved.remember,
     )
-    with progress.shown() as shown:
-        for path in in_order_of_time(options.captures):
+    paths = in_order_of_time(options.captures)
+    with progress.shown(paths) as shown:
+        for path in paths:
             try:
                 replay.read(path, shown(path))
             except CaptureError as error:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from classifier.commands.replay_options.output import Replayed
+from classifier.commands.replay_options.output import Replayed, file_name
 from classifier.replay.flow_formats import writer
 
 NEEDS_FLOWS = True
@@ -15,7 +14,7 @@ def arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--flows-to",
         metavar="OUT",
-        type=Path,
+        type=file_name,
         help="write each flow to a file: .jsonl (as --flows), .csv or .parquet (needs pyarrow)",
     )
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from classifier.commands.replay_options.output import Replayed
+from classifier.commands.replay_options.output import Replayed, file_name
 from classifier.replay.outputs import whole_file
 
 NEEDS_FLOWS = False
@@ -15,7 +14,7 @@ def arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--report",
         metavar="OUT",
-        type=Path,
+        type=file_name,
         help="write a report with plots: one HTML file that opens offline",
     )
 

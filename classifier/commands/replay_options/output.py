@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from classifier.policy import Policy
 from classifier.replay import Replay, Report
+
+
+def file_name(text: str) -> Path:
+    """An option's value that names a file to be written."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("must be the name of a file, not standard output")
+    return Path(text)
 
 
 @dataclass(frozen=True, slots=True)

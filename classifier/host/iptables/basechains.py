@@ -7,7 +7,9 @@ netlink (there may be no program `nft`), ip_tables by /proc.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import os
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,12 @@ from pyroute2.netlink import NLM_F_ACK
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.nftables.main import NFTables
 
+from classifier.errors import HostError
 from classifier.host.iptables.ruleset import OurRules
 from classifier.host.memory import BaseChain
+from classifier.host.netlink_dump import HEADER_BYTES, dump, values
 from classifier.host.state import ADDRESS_FAMILIES, FAMILIES_BY_NAME, FAMILY_NAMES, Family
+from classifier.queue.kernel_queues import NETLINK_NETFILTER
 
 # The names file is in the namespace of the thread; /proc/net is that of the main thread.
 _LEGACY_NAMES: dict[Family, Path] = {
@@ -33,6 +38,10 @@ _NFT_FAMILIES = {
     7: "bridge",
 }
 """NFPROTO_* in <linux/netfilter.h>, as nft calls them."""
+_NFGENMSG = struct.Struct("=BBH")  # family, version, resource
+_GET_TABLES, _GET_CHAINS = 10 << 8 | 1, 10 << 8 | 4  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GET*
+# NFTA_TABLE_NAME, NFTA_CHAIN_*
+_NAME, _TABLE, _CHAIN_NAME, _HOOK = 1, 1, 3, 4
 _ACCEPT = 1  # NF_ACCEPT in <linux/netfilter.h>
 _NON_RECURSIVE = 0x100  # NLM_F_NONREC: EBUSY, rather than delete what is inside
 
@@ -50,26 +59,28 @@ class NftChain:
 
 def nft_chains() -> tuple[NftChain, ...]:
     """Every table and chain of nf_tables; none where the kernel has no nf_tables."""
-    with contextlib.suppress(NetlinkError, OSError), NFTables(nfgen_family=0) as nft:
-        tables = [
-            NftChain(_family(table), table.get_attr("NFTA_TABLE_NAME"))
-            for table in nft.get_tables()
-        ]
-        chains = [
-            NftChain(
-                _family(chain),
-                chain.get_attr("NFTA_CHAIN_TABLE"),
-                chain.get_attr("NFTA_CHAIN_NAME"),
-                chain.get_attr("NFTA_CHAIN_HOOK") is not None,
-            )
-            for chain in nft.get_chains()
-        ]
-        return (*tables, *chains)
+    with contextlib.suppress(HostError):
+        tables, chains = _listed(_GET_TABLES), _listed(_GET_CHAINS)
+        return (
+            *(NftChain(family, _text(found[_NAME])) for family, found in tables),
+            *(
+                NftChain(family, _text(found[_TABLE]), _text(found[_CHAIN_NAME]), _HOOK in found)
+                for family, found in chains
+            ),
+        )
     return ()
 
 
-def _family(message: Any) -> str:
-    return _NFT_FAMILIES.get(message["nfgen_family"], "unknown")
+def _listed(kind: int) -> Iterator[tuple[str, dict[int, bytes]]]:
+    """Family, as nft calls it, and attributes of each table or chain."""
+    for message in dump(kind, _NFGENMSG.pack(0, 0, 0), NETLINK_NETFILTER):
+        family, _, _ = _NFGENMSG.unpack_from(message, HEADER_BYTES)
+        found = values(message, HEADER_BYTES + _NFGENMSG.size)
+        yield _NFT_FAMILIES.get(family, "unknown"), found
+
+
+def _text(name: bytes) -> str:
+    return os.fsdecode(name.rstrip(b"\0"))
 
 
 def nft_base_chains(chains: Iterable[NftChain]) -> frozenset[BaseChain]:

@@ -1,9 +1,9 @@
-"""Lists of the kernel as they come, in bytes: links, addresses, routes.
+"""Lists of the kernel as they come, in bytes: links, addresses, routes, chains.
 
 They may be long, and every look at the host goes through them: a router knows 20,000 routes, a
-container host has a thousand links. pyroute2 decodes each attribute of each message, 80 us for a
-route and 500 us for a link; here only what is asked for is decoded. Offsets are those of
-<linux/netlink.h> and <linux/rtnetlink.h>.
+container host has a thousand links and ten thousand chains. pyroute2 decodes each attribute of each
+message, 80 us for a route and 500 us for a link; here only what is asked for is decoded. Offsets
+are those of <linux/netlink.h>, <linux/rtnetlink.h> and <linux/netfilter/nfnetlink.h>.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TRIES = 10
 _SECONDS = 30.0
 
 
-def dump(kind: int, request: bytes) -> list[bytes]:
+def dump(kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[bytes]:
     """Every message of the answer to the request of type `kind` (RTM_GET*), with its nlmsghdr.
 
     Of the calling thread's network namespace. request: what follows the nlmsghdr. None where the
@@ -38,7 +38,7 @@ def dump(kind: int, request: bytes) -> list[bytes]:
     Raises HostError.
     """
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as netlink:
             netlink.settimeout(_SECONDS)
             for number in range(1, _TRIES + 1):
                 length = HEADER_BYTES + len(request)
@@ -49,8 +49,8 @@ def dump(kind: int, request: bytes) -> list[bytes]:
     except OSError as error:
         if error.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
             return []
-        raise HostError(f"rtnetlink request {kind}: {error.strerror or error}") from error
-    raise HostError(f"rtnetlink request {kind}: the list changes faster than it can be read")
+        raise HostError(f"netlink request {kind}: {error.strerror or error}") from error
+    raise HostError(f"netlink request {kind}: the list changes faster than it can be read")
 
 
 def _answer(netlink: socket.socket, number: int) -> tuple[list[bytes], bool]:
