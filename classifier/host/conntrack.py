@@ -59,11 +59,12 @@ def flush(mark: int, mask: int, family: Family | None = None) -> None:
             return
 
 
-def masqueraded(mark: int, mask: int, family: Family, most: int) -> list[TcpConnection]:
+def masqueraded(mark: int, mask: int, family: Family, most: int) -> Iterator[TcpConnection]:
     """Established TCP connections with `mark` under `mask` whose source address is translated, and
     not their destination: those that hosts behind this gateway began.
 
-    Only the first `most` connections that the kernel tells are looked at. Raises HostError.
+    They are as they were at the call, and only the first `most` connections that the kernel tells
+    are looked at. Raises HostError.
     """
     found: list[bytes] = []
     with _asked(_GET, _DUMP, mark, mask, family) as netlink:
@@ -72,7 +73,8 @@ def masqueraded(mark: int, mask: int, family: Family, most: int) -> list[TcpConn
             told = list(_messages(netlink.recv(_BUFFER)))
             found += [body for kind, body in told if kind != _DONE]
             done = any(kind == _DONE for kind, _ in told)
-    return [tcp for body in found[:most] if (tcp := _masqueraded_tcp(body, family)) is not None]
+    # Read one by one later, since that takes longer than the kernel's part.
+    return (tcp for body in found[:most] if (tcp := _masqueraded_tcp(body, family)) is not None)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from classifier.uplinks.endings import States, to_end
 log = logging.getLogger(__name__)
 
 _MOST_TOLD = 65536
-"""Connections of an uplink that are looked at for clients to tell: half a second's work."""
+"""Connections of an uplink that are looked at for clients to tell: a second or two of work."""
 
 
 class Connections:
@@ -48,6 +48,6 @@ class Connections:
             clients = conntrack.masqueraded(mark, mask, family, _MOST_TOLD)
         except HostError as error:
             log.warning("%s", error)
-            clients = []
+            clients = iter(())
         conntrack.flush(mark, mask, family)
         challenge(clients, family)

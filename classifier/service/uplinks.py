@@ -165,11 +165,6 @@ class Uplinks:
             for family, state in shown.families.items()
         }
 
-    def latency(self, uplink: Uplink) -> float | None:
-        """Seconds, as its probes measured them."""
-        verdict = self._verdict(uplink.name, 4)
-        return verdict.latency if verdict else None
-
     def figures(self, uplink: Uplink) -> dict[str, Any]:
         """What `status` tells of an uplink's life; see docs/commands.md."""
         shown = self._shown[uplink.name]

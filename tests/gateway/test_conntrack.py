@@ -78,8 +78,8 @@ def test_clients_are_those_of_established_masqueraded_connections_that_began_ins
     ends = socket.inet_pton(of, client), socket.inet_pton(of, server)
     with table.enter():
         found = conntrack.masqueraded(0x100, MASK, family, 1000)
-        few = conntrack.masqueraded(0x100, MASK, family, 1)
-        none = conntrack.masqueraded(0x400, MASK, family, 1000)
+        few = list(conntrack.masqueraded(0x100, MASK, family, 1))
+        none = list(conntrack.masqueraded(0x400, MASK, family, 1000))
     assert sorted(found, key=lambda connection: connection.server_port) == [
         TcpConnection(ends[0], 40000, ends[1], port) for port in ports
     ]

@@ -219,9 +219,38 @@ def test_the_name_in_a_url_is_looked_up_through_the_uplink(
     with black_hole(gateway.isps["wired"]), http_server(internet, WEB_ADDRESS) as paths:
         assert answer_of(gateway, "http", asked, by).seconds is not None
         assert paths == ["/x"]
+    # One that is silent comes before those that know.
+    resolv_conf.write_text(f"nameserver 203.0.113.99\nnameserver {HOST6}\nnameserver {HOST}\n")
+    with http_server(internet, WEB_ADDRESS):
+        assert answer_of(gateway, "http", asked, by).seconds is not None
+    resolv_conf.write_text("nameserver 203.0.113.99\n")
+    assert "no answer within" in answer_of(gateway, "http", asked, by, 0.3).failure
     resolv_conf.write_text("nameserver 127.0.0.53\n")
     answer = answer_of(gateway, "http", asked, by)
     assert "can be asked through an uplink" in answer.failure
+
+
+def test_probes_that_get_no_answer_leave_nothing_open(
+    gateway: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text(f"nameserver {HOST}\n")
+    monkeypatch.setattr(http_probe, "RESOLV_CONF", str(resolv_conf))
+    by = binding(gateway, "wifi1")
+    named = Target("http://web.example/x", "web.example", HTTP_PORT)
+    asked = [(kind, target(kind, host)) for kind, host in PROBES] + [("http", named)]
+
+    async def all_fail() -> None:
+        answers = [ask(probe_of(kind), to, by, 0.05) for kind, to in asked for _ in range(5)]
+        assert not any(answer.seconds for answer in await asyncio.gather(*answers))
+        open_then.append(len(list(Path("/proc/self/fd").iterdir())))
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    open_then: list[int] = []
+    with black_hole(gateway.isps["wifi1"]), gateway.gateway.enter():
+        for _ in range(3):
+            asyncio.run(all_fail())
+    assert open_then[0] == open_then[1] == open_then[2]
 
 
 def test_shell_metacharacters_in_targets_are_data(gateway: Lab, tmp_path: Path) -> None:

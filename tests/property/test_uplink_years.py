@@ -271,7 +271,12 @@ class UplinkYears(RuleBasedStateMachine):
             if (taken, packet.src.version) != (name, family)
         }
         # Flows of the other family are still on this uplink, and decided anew as they were.
-        self.in_flight = {p: entry for p, entry in self.in_flight.items() if entry[0] != name}
+        ends = self.gateway.now + FLIGHT_TIME
+        self.in_flight = {
+            packet: (taken, expires)
+            for packet, (taken, expires) in self.in_flight.items()
+            if taken != name or expires >= ends
+        }
 
     def check_balanced(self, packet: Packet, family: Family, decision: Decision) -> None:
         able = [name for name in self.active() if self.usable(name, family)]

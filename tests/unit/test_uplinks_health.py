@@ -85,6 +85,19 @@ def test_a_trace_changes_the_verdict_where_it_says(name: str) -> None:
     assert follow(machine(limits), trace) == "".join(rounds(trace))
 
 
+@pytest.mark.parametrize("phase", [0.001, 0.5, 1.0])
+def test_with_the_defaults_a_dead_line_is_seen_in_under_five_seconds(phase: float) -> None:
+    judge, died = machine({}), 100 - phase
+    limits = Health("icmp", ())
+    for number in range(1000):
+        began = number * limits.interval
+        answer = Answer(QUICK) if began < died else Answer(None, "no answer")
+        if not judge.round([answer], began).good:
+            assert began + limits.timeout - died < 5
+            return
+    raise AssertionError("it was never seen")
+
+
 def lost_of(targets: int, silent: int) -> list[Answer]:
     return [Answer(None, "no answer")] * silent + [Answer(QUICK)] * (targets - silent)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import ipaddress
 import socket
@@ -71,18 +72,7 @@ class _Resolver(aiohttp.abc.AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[aiohttp.abc.ResolveResult]:
-        servers = _servers()
-        if not servers:
-            raise NoAnswerError(f"no DNS server in {RESOLV_CONF} can be asked through an uplink")
-        response = await ask_server((servers[0], _DNS_PORT), host, dns.rdatatype.A, self._binding)
-        addresses = [
-            str(record)
-            for answer in response.answer
-            if answer.rdtype == dns.rdatatype.A
-            for record in answer
-        ]
-        if not addresses:
-            raise NoAnswerError(f"{servers[0]} knows no IPv4 address of {host}")
+        addresses = await _first_answer(host, self._binding)
         return [
             aiohttp.abc.ResolveResult(
                 hostname=host,
@@ -97,6 +87,40 @@ class _Resolver(aiohttp.abc.AbstractResolver):
 
     async def close(self) -> None:
         pass
+
+
+async def _first_answer(host: str, binding: Binding) -> list[str]:
+    """The addresses of a name by the first server that knows any. All are asked at once, since one
+    provider's server often answers nobody who comes by another's line."""
+    servers = _servers()
+    if not servers:
+        raise NoAnswerError(f"no DNS server in {RESOLV_CONF} can be asked through an uplink")
+    asked = [asyncio.ensure_future(_addresses(server, host, binding)) for server in servers]
+    failures: list[str] = []
+    try:
+        for answered in asyncio.as_completed(asked):
+            try:
+                return await answered
+            except (OSError, NoAnswerError) as error:
+                failures.append(str(error))
+    finally:
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    raise NoAnswerError("; ".join(failures))
+
+
+async def _addresses(server: str, host: str, binding: Binding) -> list[str]:
+    response = await ask_server((server, _DNS_PORT), host, dns.rdatatype.A, binding)
+    found = [
+        str(record)
+        for answer in response.answer
+        if answer.rdtype == dns.rdatatype.A
+        for record in answer
+    ]
+    if not found:
+        raise NoAnswerError(f"{server} knows no IPv4 address of {host}")
+    return found
 
 
 def _servers() -> list[str]:
