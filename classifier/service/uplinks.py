@@ -156,6 +156,11 @@ class Uplinks:
         """As they were told last."""
         return {name: shown.state for name, shown in self._shown.items()}
 
+    def latency(self, uplink: Uplink) -> float | None:
+        """Seconds, as its probes measured them."""
+        verdict = self._verdict(uplink.name, 4)
+        return verdict.latency if verdict else None
+
     @property
     def by_family(self) -> Mapping[tuple[str, Family], State]:
         """Uplink and family to what it is, as they were judged last."""
