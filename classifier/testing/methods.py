@@ -66,11 +66,10 @@ def check_method(
         now += chance.expovariate(calls / _TWENTY_DAYS)
         flow = _flow(chance)
         there = _uplinks(chance, names, chosen)
-        began = time.perf_counter()
-        found = _selected(method, flow, there, now, number)
-        times.append(time.perf_counter() - began)
+        found, seconds = _selected(method, flow, there, now, number)
+        times.append(seconds)
         if twin is not None:
-            again = _selected(twin, flow, there, now, number)
+            again, _ = _selected(twin, flow, there, now, number)
             assert again is found, (
                 f"call {number}: two objects with the same seed returned {found!r} and {again!r}"
                 f" for {flow!r}; take random numbers from the seed given to prepare, and the time"
@@ -109,19 +108,22 @@ def _without_error(what: str, work: Any) -> Any:
 
 def _selected(
     method: Any, flow: Flow, uplinks: tuple[LiveUplink, ...], now: float, number: int
-) -> LiveUplink:
+) -> tuple[LiveUplink, float]:
+    """What `select` returned, and the seconds that it took."""
     asked = f"call {number}: select({flow!r}, {uplinks!r}, {now})"
     before = repr((flow, uplinks))
+    began = time.perf_counter()
     try:
         found = method.select(flow, uplinks, now)
     except Exception as error:
         raise AssertionError(f"{asked} raised {type(error).__name__}: {error}") from error
+    seconds = time.perf_counter() - began
     assert any(found is uplink for uplink in uplinks), (
         f"{asked} returned {found!r}, which is none of these uplinks"
     )
     assert repr((flow, uplinks)) == before, f"{asked} changed what it was given"
     assert isinstance(found, LiveUplink)
-    return found
+    return found, seconds
 
 
 def _flow(chance: random.Random) -> Flow:

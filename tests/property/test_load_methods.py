@@ -112,7 +112,7 @@ def test_a_burst_leaves_no_uplink_fuller_than_its_last_flow_made_it(
         name: (measured[name] + brings * placed[name]) / capacity
         for name, capacity in zip(NAMES, capacities, strict=False)
     }
-    for name, _ in zip(NAMES, capacities, strict=False):
+    for name in share:
         if placed[name]:
             others = zip(NAMES, capacities, strict=False)
             assert share[name] <= min(share[o] + brings / c for o, c in others if o != name) + 1e-9

@@ -267,16 +267,11 @@ def test_a_fallback_to_a_method_of_ones_own_asks_it() -> None:
 
 def test_several_threads_get_one_decision_for_one_flow() -> None:
     c = Classifier(policy(Counting, sticky=Sticky("remote", size=100000)), seed=1)
-    marks: list[dict[int, set[int]]] = []
+    packets = [udp(n, str(IPv4Address(0x08000000 + n))) for n in range(300)]
+    marks: list[list[int]] = []
 
     def work() -> None:
-        found: dict[int, set[int]] = {}
-        for n in range(2000):
-            _, mark = c.engine.decide_one(
-                udp(n % 500, str(IPv4Address(0x08000000 + n % 500))), 0, -1, 0
-            )
-            found.setdefault(n % 500, set()).add(mark)
-        marks.append(found)
+        marks.append([c.engine.decide_one(packet, 0, -1, 0)[1] for packet in packets * 3])
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
@@ -284,6 +279,34 @@ def test_several_threads_get_one_decision_for_one_flow() -> None:
     for thread in threads:
         thread.join()
     assert len(marks) == 3
-    for flow in range(500):
-        assert len(set().union(*(found[flow] for found in marks))) == 1
+    for flow in range(300):
+        assert len({found[flow + again] for found in marks for again in (0, 300, 600)}) == 1
     assert errors(c) == 0
+
+
+def test_policies_that_come_and_go_while_methods_are_asked_lose_no_flow() -> None:
+    first, other = policy(First, prefer="wifi1"), policy(Counting, sticky=Sticky())
+    builtin = replace(first.balancers[0], method="nth", custom=None, options={})
+    c = Classifier(first, seed=1)
+    marks: set[int] = set()
+    flows = 400
+
+    def work(number: int) -> None:
+        for n in range(flows):
+            packet = udp(n % 50000, str(IPv4Address(0x08000000 + number * flows + n)))
+            marks.add(c.engine.decide_one(packet, 0, -1, 0)[1])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    policies = [other, replace(first, balancers=(builtin,)), first]
+    turn = 0
+    while any(thread.is_alive() for thread in threads):
+        c.engine.replace_policy(policies[turn % 3])
+        c.set_up("wifi2", turn % 2 == 0)
+        turn += 1
+    counters = c.counters()
+    assert turn > 3
+    assert sum(counters.uplinks.values()) == 3 * flows
+    assert marks == {0x100, 0x200, 0x300}
+    assert (counters.direct, errors(c)) == (0, 0)

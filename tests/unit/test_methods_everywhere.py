@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from classifier import load_policy, replay
+from classifier import Classifier, load_policy, replay
 from classifier.commands import main
+from classifier.config import parse_policy
 
 CONFIG = """
 [gateway]
@@ -35,18 +38,37 @@ def config(folder: Path, method: str, options: str = "{}") -> str:
     return str(file)
 
 
+def packet(number: int) -> bytes:
+    """The only one of a flow of its own."""
+    ip = (0x45, 0, 28, 0, 0, 64, 17, 0, 0x0A000001, 0x08000000 + number)
+    return struct.pack(">BBHHHBBHIIHHHH", *ip, 1024, 53, 8, 0)
+
+
 def capture(folder: Path, times: list[datetime]) -> str:
     """A pcap of raw IP: at each time a packet of a flow of its own."""
     file = folder / "flows.pcap"
     data = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
     for number, time in enumerate(times):
-        packet = struct.pack(
-            ">BBHHHBBHIIHHHH", 0x45, 0, 28, 0, 0, 64, 17, 0, 0x0A000001, 0x08000000 + number,
-            1024, 53, 8, 0,
-        )  # fmt: skip
-        data += struct.pack("<IIII", int(time.timestamp()), 0, 28, 28) + packet
+        data += struct.pack("<IIII", int(time.timestamp()), 0, 28, 28) + packet(number)
     file.write_bytes(data)
     return str(file)
+
+
+def test_what_the_page_shows_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+    (code,) = re.findall(r"^```python\n(# quota.py\n.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (balancer,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (trial,) = re.findall(r"^```python\n(from class.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "quota.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    uplinks = "".join(f'[uplinks.{name}]\ninterface = "{name}"\n' for name in ("wired", "wifi1"))
+    c = Classifier(parse_policy(f'{uplinks}{balancer}[[rules]]\nuse = "all"'), seed=1)
+    placed = Counter(c.classify(packet(number), 0.0).uplink for number in range(150))
+    assert placed["wifi1"] == pytest.approx(50, abs=20)
+    assert c.counters().balancers["all"].errors == 0
+    names = {"Quota": type(c.engine.methods_of_users()[0].made)}
+    exec(trial, names)
+    names["test_quota"]()  # type: ignore[operator]
 
 
 def test_replay_asks_it_about_the_flows_of_a_capture_at_the_capture_s_time(tmp_path: Path) -> None:
