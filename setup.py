@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from Cython.Build import cythonize
+from Cython.Build.Dependencies import create_dependency_tree
 from setuptools import Extension, setup
 
 SANITIZE = os.environ.get("CLASSIFIER_SANITIZE") == "1"
@@ -53,6 +54,25 @@ def temporary_folder() -> str | None:
 
 TEMPORARY = temporary_folder()
 BUILD = TEMPORARY or "build"
+GENERATED = f"{BUILD}/sanitized" if SANITIZE else f"{BUILD}/cython"
+
+
+def remove_stale(source: Path) -> None:
+    """Have a module translated anew when its .pxd, or what that cimports, has changed.
+
+    cythonize looks for a module's own .pxd beside its .pyx only, and ours lie in classifier/.
+    """
+    own = Path("classifier", source.relative_to("ext")).with_suffix(".pxd")
+    generated = Path(GENERATED, source).with_suffix(".c")
+    if own.exists() and generated.exists():
+        changed, _ = create_dependency_tree().newest_dependency(str(own))
+        if changed > generated.stat().st_mtime:
+            generated.unlink()
+
+
+SOURCES = sorted(Path("ext").rglob("*.pyx"))
+for pyx in SOURCES:
+    remove_stale(pyx)
 
 setup(
     options={
@@ -61,8 +81,8 @@ setup(
         **({"egg_info": {"egg_base": TEMPORARY}} if TEMPORARY else {}),
     },
     ext_modules=cythonize(
-        [extension(source) for source in sorted(Path("ext").rglob("*.pyx"))],
-        build_dir=f"{BUILD}/sanitized" if SANITIZE else f"{BUILD}/cython",
+        [extension(source) for source in SOURCES],
+        build_dir=GENERATED,
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,
