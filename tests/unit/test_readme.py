@@ -100,15 +100,18 @@ def test_the_python_of_the_readme_runs_as_it_stands(folder: Path) -> None:
     assert done.stdout == "wired everything nth 256\n1 1.0\n10000 0.5716\n"
 
 
+def heads(page: Path) -> set[str]:
+    """The headings of a page as a link to one of them spells it."""
+    return {
+        re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-")
+        for head in re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    }
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_link_of_a_page_leads_somewhere(page: Path) -> None:
-    text = page.read_text()
-    heads = {
-        re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-")
-        for head in re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in heads
-        else:
-            assert (page.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        name, _, head = target.partition("#")
+        led_to = page.parent / name if name else page
+        assert led_to.exists(), target
+        assert not head or head in heads(led_to), target
