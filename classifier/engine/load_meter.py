@@ -49,6 +49,9 @@ class UplinkLoad:
     up: float
     latency: float | None = None
     """Seconds; None where it is not measured."""
+    shown_down: float = 0.0
+    """Bytes per second that what has come since the last measurement added to `down`."""
+    shown_up: float = 0.0
 
 
 def wants_loads(policy: Policy) -> bool:
@@ -61,7 +64,8 @@ class LoadMeter:
 
     A rate is the mean of the last seconds (exponentially weighted, 2 s). So an uplink that gets a
     flow shows it late; until then the engine adds for each flow what flows bring on average: bytes
-    per flow, over the time constant, as a flow of so many bytes would add to the mean at most.
+    per flow, over the time constant, as a flow of so many bytes would add to the mean at most. What
+    has come is taken off again: a short flow is over before the next sample, and would count twice.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -70,6 +74,7 @@ class LoadMeter:
         self._counters: dict[str, Bytes] = {}
         self._flows: dict[str, int] = {}
         self._rates: dict[str, Bytes] = {}
+        self._shown: dict[str, Bytes] = {}
         self._recent_bytes: Bytes = (0.0, 0.0)
         self._recent_flows = 0.0
 
@@ -97,7 +102,11 @@ class LoadMeter:
         self._flows = dict(placed)
         latencies = latencies or {}
         loads = {
-            name: UplinkLoad(*self._rates.get(name, (0.0, 0.0)), latencies.get(name))
+            name: UplinkLoad(
+                *self._rates.get(name, (0.0, 0.0)),
+                latencies.get(name),
+                *self._shown.get(name, (0.0, 0.0)),
+            )
             for name in known
         }
         engine.set_loads(loads, self._expected(), exp(-passed / _SMOOTHING) if passed else 0.0)
@@ -110,6 +119,7 @@ class LoadMeter:
         for name, counter in counters.items():
             before = self._counters.get(name, counter)
             grown = tuple(max(0.0, new - old) for new, old in zip(counter, before, strict=True))
+            self._shown[name] = grown[0] / _SMOOTHING, grown[1] / _SMOOTHING
             rates = self._rates.get(name, (0.0, 0.0))
             self._rates[name] = (
                 fading * rates[0] + (1 - fading) * grown[0] / passed,
@@ -120,7 +130,7 @@ class LoadMeter:
         new = sum(max(0, placed[name] - self._flows.get(name, 0)) for name in counters)
         self._recent_flows = forgetting * self._recent_flows + new
         for gone in self._rates.keys() - counters.keys():
-            del self._rates[gone]
+            del self._rates[gone], self._shown[gone]
 
     def _expected(self) -> Bytes:
         """Bytes per second that a new flow is expected to add, down and up."""

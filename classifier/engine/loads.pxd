@@ -22,6 +22,7 @@ cdef struct Loads:
 cdef struct Measured:
     uint8_t id
     double rate[DIRECTIONS]
+    double shown[DIRECTIONS]           # of what was awaited, what the rate shows by now
     double latency
 
 
@@ -61,7 +62,7 @@ cdef inline int fuller(const Loads* loads, uint64_t flows, uint8_t id) noexcept 
 cdef void forget_load(Loads* loads, uint8_t id) noexcept nogil
 
 # A new measurement of one uplink. Of what its flows were expected to add, the part `fading` (0 to 1) is
-# still not in it.
+# awaited on, less what has come.
 cdef void take_measured(
     Loads* loads, const uint64_t* flows, const Measured* measured, double fading
 ) noexcept nogil

@@ -157,8 +157,9 @@ cdef class Engine:
         """Says how uplinks are doing: `loads` maps names to `UplinkLoad`; others stay as they are.
 
         Between two calls each flow that is placed adds `expected` (bytes per second, down and up) to
-        the rate of its uplink. At a call, the part `fading` (0 to 1) of what was added so stays: what
-        the new rates, which are smoothed, do not show yet. See `classifier.engine.load_meter`.
+        the rate of its uplink. At a call, the part `fading` (0 to 1) of what was added so stays, less
+        what the new rates show of it (`UplinkLoad.shown_down`, `.shown_up`), since these are
+        smoothed and late. See `classifier.engine.load_meter`.
 
         UsageError: the policy has no such uplink; nothing has changed.
         """
@@ -171,6 +172,8 @@ cdef class Engine:
                 measured[count].id = self._uplink(name).id
                 measured[count].rate[DOWN] = load.down
                 measured[count].rate[UP] = load.up
+                measured[count].shown[DOWN] = load.shown_down
+                measured[count].shown[UP] = load.shown_up
                 measured[count].latency = -1 if load.latency is None else load.latency
                 count += 1
             with nogil:

@@ -17,10 +17,10 @@ cdef void take_measured(
     cdef uint8_t id = measured.id
     cdef int direction
     for direction in range(DIRECTIONS):
-        loads.awaited[direction][id] = fading * (
+        loads.awaited[direction][id] = max(0.0, fading * (
             loads.awaited[direction][id]
             + loads.expected[direction] * <double>(flows[id] - loads.placed[id])
-        )
+        ) - measured.shown[direction])
         loads.rate[direction][id] = measured.rate[direction]
     loads.placed[id] = flows[id]
     loads.latency[id] = measured.latency

@@ -184,14 +184,15 @@ class Model:
 
     def set_loads(
         self,
-        loads: dict[str, tuple[float, float, float | None]],
+        loads: dict[str, tuple[float, float, float | None, float, float]],
         expected: tuple[float, float],
         fading: float,
     ) -> None:
-        for name, (down, up, latency) in loads.items():
+        for name, (down, up, latency, *shown) in loads.items():
             old, new = self.loads[name], self.flows[name] - self.loads[name].placed
             awaited = tuple(
-                fading * (a + e * new) for a, e in zip(old.awaited, self.expected, strict=True)
+                max(0.0, fading * (a + e * new) - s)
+                for a, e, s in zip(old.awaited, self.expected, shown, strict=True)
             )
             self.loads[name] = Load((down, up), awaited, latency, self.flows[name])
         self.expected = expected

@@ -151,7 +151,7 @@ def packets(draw):
 
 @dataclass(frozen=True)
 class Measurement:
-    loads: dict[str, tuple[float, float, float | None]]
+    loads: dict[str, tuple[float, float, float | None, float, float]]
     expected: tuple[float, float]
     fading: float
 
@@ -159,9 +159,12 @@ class Measurement:
 def measurements():
     rates = st.sampled_from([0.0, 10.0, 50.0, 400.0, 990.0])
     latency = st.sampled_from([None, 0.005, 0.02, 0.021, 0.3])
+    shown = st.sampled_from([0.0, 0.0, 7.0, 100.0])
     return st.builds(
         Measurement,
-        loads=st.dictionaries(st.sampled_from(NAMES), st.tuples(rates, rates, latency)),
+        loads=st.dictionaries(
+            st.sampled_from(NAMES), st.tuples(rates, rates, latency, shown, shown)
+        ),
         expected=st.tuples(*[st.sampled_from([0.0, 5.0, 60.0])] * 2),
         fading=st.sampled_from([0.0, 0.25, 0.9]),
     )

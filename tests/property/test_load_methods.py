@@ -46,7 +46,8 @@ def policies(draw):
     return balanced(method, options, weights, capacities)
 
 
-LOAD = st.tuples(RATES, RATES, st.sampled_from([None, 0.005, 0.02, 0.021, 0.3]))
+SHOWN = st.sampled_from([0.0, 0.0, 15.0, 200.0])
+LOAD = st.tuples(RATES, RATES, st.sampled_from([None, 0.005, 0.02, 0.021, 0.3]), SHOWN, SHOWN)
 MEASUREMENTS = st.tuples(
     st.dictionaries(st.sampled_from(NAMES), LOAD, min_size=1),
     st.tuples(st.sampled_from([0.0, 3.0, 60.0]), st.sampled_from([0.0, 20.0])),

@@ -120,3 +120,20 @@ def test_a_counter_that_begins_again_is_no_negative_rate() -> None:
     meter.sample(4.0, {"a": (10**12, 0)})  # no time has passed: left out
     meter.sample(5.0, {"a": (300, 0), "gone": (1, 1)})
     assert place(c, range(3), 5.0).count(None) == 0
+
+
+def test_short_flows_are_not_counted_twice_once_they_have_come() -> None:
+    """They are over before the next sample: 60 percent of the first uplink stay on it."""
+    c = classifier("overflow", "[balancers.all.options]\nshare = 80")
+    meter, flow_bytes, per_sample = LoadMeter(c.engine), 12_500, 60
+    carried = dict.fromkeys("abc", 0.0)
+    numbers = iter(range(100_000))
+    placed: list[str | None] = []
+    for step in range(60):
+        now = step * SAMPLE_SECONDS
+        meter.sample(now, {name: (count, 0.0) for name, count in carried.items()})
+        begin = next(numbers)
+        placed = place(c, range(begin * 100, begin * 100 + per_sample), now)
+        for name in placed:
+            carried[str(name)] += flow_bytes
+    assert placed == ["a"] * per_sample
