@@ -8,42 +8,10 @@ from typing import TYPE_CHECKING
 
 from classifier.policy import Policy
 from classifier.replay.figures import Amount, ways_of
-from classifier.replay.report import FlowDecision, Report
+from classifier.replay.report import Comparison, FlowDecision, Move, Report
 
 if TYPE_CHECKING:
     from classifier.replay.observer import Observer
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Flows that go another way by the other policy."""
-
-    source: str
-    """Name of the uplink by the policy that was replayed, or `direct` or `drop`."""
-    target: str
-    """The same by the other policy."""
-    amount: Amount
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What another policy would have done with the flows of a report."""
-
-    policy: Policy
-    """The other one."""
-    report: Report
-    """Of it; its decisions are in the order of the first report's."""
-    moves: tuple[Move, ...]
-    """Most flows first."""
-
-    @property
-    def moved(self) -> int:
-        """Flows that go by an uplink of another name, or to it from direct or drop, or from it."""
-        return sum(move.amount.flows for move in self.moves)
-
-    @property
-    def moved_bytes(self) -> int:
-        return sum(move.amount.bytes for move in self.moves)
 
 
 def moves(policy: Policy, other: Policy, observer: Observer) -> tuple[Move, ...]:

@@ -11,8 +11,7 @@ from classifier.policy import DIRECT, DROP, Policy
 from classifier.replay.flow_log import FlowLog
 
 if TYPE_CHECKING:
-    from classifier.replay.against import Comparison
-    from classifier.replay.figures import Figures
+    from classifier.replay.figures import Amount, Figures
 
 _NANOSECONDS = 1_000_000_000
 _DROPPED = 254
@@ -140,3 +139,35 @@ class Report:
     def share(self, uplink: str) -> float:
         """The part, 0 to 1, of all flows placed on uplinks that went by this one; KeyError."""
         return self.uplinks[uplink].share
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Flows that go another way by the other policy."""
+
+    source: str
+    """Name of the uplink by the policy that was replayed, or `direct` or `drop`."""
+    target: str
+    """The same by the other policy."""
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What another policy would have done with the flows of a report."""
+
+    policy: Policy
+    """The other one."""
+    report: Report
+    """Of it; its decisions are in the order of the first report's."""
+    moves: tuple[Move, ...]
+    """Most flows first."""
+
+    @property
+    def moved(self) -> int:
+        """Flows that go by an uplink of another name, or to it from direct or drop, or from it."""
+        return sum(move.amount.flows for move in self.moves)
+
+    @property
+    def moved_bytes(self) -> int:
+        return sum(move.amount.bytes for move in self.moves)

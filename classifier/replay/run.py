@@ -11,7 +11,7 @@ from classifier.engine.engine import Engine
 from classifier.engine.load_meter import wants_loads
 from classifier.errors import UsageError
 from classifier.policy import Network, Policy
-from classifier.replay.against import Comparison, moves
+from classifier.replay.against import moves
 from classifier.replay.annotate import CapturePart, annotate
 from classifier.replay.captures import AnyPath, in_order_of_time
 from classifier.replay.figures import Figures, figures
@@ -19,7 +19,7 @@ from classifier.replay.flow_log import FlowLog
 from classifier.replay.loads import SampledLoads
 from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
-from classifier.replay.report import Decisions, Report, RuleUse, Use
+from classifier.replay.report import Comparison, Decisions, Report, RuleUse, Use
 from classifier.replay.script import Script, Together, UplinkEvent, UplinkScript, parse_event
 from classifier.replay.tracker import Tracker
 from classifier.state.asked import Asked

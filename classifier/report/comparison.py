@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from classifier.replay.against import Comparison, byte_shares
-from classifier.replay.report import Report
+from classifier.replay.against import byte_shares
+from classifier.replay.report import Comparison, Report
 from classifier.report import plots
 from classifier.report.markup import Head, facts, folded, name, section, table
 from classifier.report.subject import Subject

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from classifier.commands.table import Column, render
 from classifier.policy import Policy
 from classifier.replay import Report, Use
-from classifier.replay.against import Comparison, byte_shares
+from classifier.replay.against import byte_shares
+from classifier.replay.report import Comparison
 from classifier.report import units
 
 
