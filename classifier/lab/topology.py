@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from classifier.lab.addresses import Addresses, LanAddresses, UplinkAddresses
 from classifier.lab.namespace import Namespace
+from classifier.lab.running_links import wait_until_running
 
 ISP_INTERFACE = "customer"
 """Name of the interface in an ISP's namespace at which the gateway's packets arrive."""
@@ -86,6 +87,7 @@ def build(addresses: Addresses) -> Topology:
         for uplink in addresses.uplinks:
             _ip(isps[uplink.name], _isp_side(uplink, addresses))
             _drop_icmp_errors(isps[uplink.name])
+        wait_until_running(gateway)
         undo.pop_all()
     return Topology(lan, gateway, isps, addresses)
 

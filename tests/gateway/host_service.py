@@ -14,6 +14,7 @@ from pathlib import Path
 
 from classifier.lab.limits import scaled
 from classifier.lab.namespace import Namespace
+from classifier.lab.running_links import wait_until_running
 
 SECONDS = 30.0
 CONFIG = """
@@ -91,6 +92,7 @@ class HostService:
 
     def launch(self, *before: str, **env: str) -> None:
         """Start it and do not wait. `before` are words before the command."""
+        wait_until_running(self._host)
         command = [*before, *self.program, "run", str(self.config), *self.directories]
         with self._log.open("w") as log:
             self.process = self._host.popen(

@@ -115,21 +115,6 @@ def test_thirty_mistakes_are_all_named_and_nothing_is_changed(
     assert snapshot(gateway.gateway) == before
 
 
-def test_an_interface_that_is_not_there_stops_the_start_before_any_change(
-    lab: StartLab, configuration: Configuration
-) -> None:
-    gateway = lab(configuration({"wired": 1, "wifi1": 1}), service=False)
-    gateway.gateway.run(["ip", "link", "set", "eth1", "down"])
-    gateway.gateway.run(["ip", "link", "set", "eth1", "name", "eth7"])
-    before = snapshot(gateway.gateway)
-    directory = str(gateway.service.config.parent)
-    options = ["--runtime-dir", f"{directory}/run", "--state-dir", f"{directory}/state"]
-    done = gateway.service.command("run", str(gateway.service.config), *options, check=False)
-    assert done.returncode == 1
-    assert "eth1" in done.stderr
-    assert snapshot(gateway.gateway) == before
-
-
 def test_a_file_full_of_mistakes_keeps_nobody_from_removing_what_is_ours(
     lab: StartLab, configuration: Configuration
 ) -> None:
