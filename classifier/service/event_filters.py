@@ -11,6 +11,7 @@ are the machine's: constants are turned round where they differ.
 from __future__ import annotations
 
 import ctypes
+import errno
 import socket
 import struct
 import sys
@@ -46,8 +47,11 @@ _INSTRUCTION = struct.Struct("=HBBI")  # struct sock_filter
 _LENGTH, _TYPE, _DST_LEN, _TABLE, _PROTOCOL, _SCOPE = 0, 4, 17, 20, 21, 22
 
 _MOST_MESSAGES = 96
-"""That are looked at of those that come as one: NLMSG_GOODSIZE is less than a page, and an element
-takes 44 bytes at least."""
+"""That can come as one: NLMSG_GOODSIZE is less than a page, and an element takes 44 bytes at least.
+"""
+_FEWER_MESSAGES = 48
+"""Where net.core.optmem_max is 20 KiB, as before Linux 6.8: 16 KiB as the kernel counts a program.
+What comes as more is delivered, which costs a look at the host."""
 
 Target = Literal["next", "deliver", "drop"]
 Step = tuple[int, int, Target, Target]
@@ -110,8 +114,19 @@ def route_filter(own_protocol: int) -> bytes:
     return assembled(steps)
 
 
-def transaction_filter() -> bytes:
-    """Of nftables all but elements of sets, which fail2ban and the like change all day long.
+def attach_transaction_filter(listener: socket.socket) -> None:
+    """Of nftables `listener` receives all but elements of sets from now on. Raises OSError."""
+    try:
+        attach(listener, transaction_filter(_MOST_MESSAGES))
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        attach(listener, transaction_filter(_FEWER_MESSAGES))
+
+
+def transaction_filter(most: int) -> bytes:
+    """Of nftables all but elements of sets, which fail2ban and the like change all day long; `most`
+    messages of those that come as one are looked at.
 
     Each transaction tells every table, chain, rule and element it changed, as many messages at a
     time as go into a page, and last a new generation of the rule set, always by itself
@@ -144,7 +159,7 @@ def transaction_filter() -> bytes:
         _plain(_SKIP, 2),
     ]
     # There are no loops.
-    return assembled(new_generation) + _MOST_MESSAGES * assembled(message) + assembled([])
+    return assembled(new_generation) + most * assembled(message) + assembled([])
 
 
 def _nftables(message: int) -> int:

@@ -86,9 +86,10 @@ class HostEvents:
     ) -> None:
         with ExitStack() as undo:
             routes = undo.enter_context(closing(_Listener(changed, link_changed)))
-            routes.bind(_ROUTE_GROUPS, event_filters.route_filter(own_protocol))
+            program = event_filters.route_filter(own_protocol)
+            routes.bind(_ROUTE_GROUPS, lambda listener: event_filters.attach(listener, program))
             rules = undo.enter_context(closing(_Listener(changed, link_changed, NETLINK_NETFILTER)))
-            rules.bind(_NFTABLES_GROUP, event_filters.transaction_filter())
+            rules.bind(_NFTABLES_GROUP, event_filters.attach_transaction_filter)
             self._listeners = (routes, rules)
             undo.pop_all()
 
@@ -128,8 +129,8 @@ class _Listener:
         self._lost = False
         self.received = 0
 
-    def bind(self, groups: int, program: bytes) -> None:
-        event_filters.attach(self._socket, program)
+    def bind(self, groups: int, attach: Callable[[socket.socket], None]) -> None:
+        attach(self._socket)
         self._socket.bind((0, groups))
         self._listen()
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from classifier.engine.classifier import Classifier
-from classifier.errors import ClassifierError, QueueError, ServiceError, UsageError
+from classifier.errors import ClassifierError, HostError, QueueError, ServiceError, UsageError
 from classifier.host.iptables.unclassified import unclassified
 from classifier.host.state import PROTOCOL, Family
 from classifier.policy import Policy, Uplink
@@ -63,6 +63,7 @@ log = logging.getLogger(__name__)
 PACE = Pace(period=5.0)
 """The host is also looked at without any event, since some changes cause none."""
 _NONE: frozenset[Family] = frozenset()
+_NO_UPLINKS: Usable = {}
 _LINKS_CHANGED = frozenset(("link", "address", "everything", "start"))
 """Reasons to look after which links or addresses may be others."""
 _RULES_GONE = "nothing is classified: the rules are gone and could not be put back yet"
@@ -87,6 +88,7 @@ class Service:
         self._stopping = False
         self._reloads = 0
         self._changing = asyncio.Lock()
+        self._storing = asyncio.Lock()
         """Held while the host or the policy is looked at and changed."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -114,7 +116,10 @@ class Service:
             self._stopping = True
             await self._end_reconciling()
             async with self._changing:  # a reload that has begun comes to its end first
-                await asyncio.to_thread(self._sticky.save)
+                try:
+                    await asyncio.to_thread(self._sticky.save)
+                except HostError as error:  # a full disk, say; the host is cleaned up all the same
+                    log.warning("%s", error)
                 if not self._settings.keep:
                     await self._in_host_thread(lambda: self._reconciler.remove(self._queues.stop))
         kept = self._settings.keep
@@ -250,11 +255,18 @@ class Service:
             # The policy first, so that no new flow is placed on an uplink whose route goes.
             self._take(look)
             links = bool((reasons | self._told) & _LINKS_CHANGED)
-            await self._in_host_thread(lambda: self._reconciler.apply(look, links))
-            self._give(look)
+            failed: HostError | None = None
+            try:
+                await self._in_host_thread(lambda: self._reconciler.apply(look, links))
+            except HostError as error:
+                # It keeps no uplink from coming back, and nobody from being told of one that went.
+                failed = error
+            self._give(look, look.unrouted if failed else {})
             states = self._uplinks.by_family
             await self._in_host_thread(lambda: self._connections.follow(self._policy, states))
             await self._announce(look)
+            if failed is not None:
+                raise failed
 
     async def _reload(self, request: Request) -> dict[str, Any]:
         """Take the file as it is now; where it has a mistake, the old policy stays in force."""
@@ -269,8 +281,13 @@ class Service:
                 look.check()
                 # Before anything changes: an id that no uplink comes to use does no harm.
                 await asyncio.to_thread(store_ids, state_dir, policy)
-                await self._change_to(look)
-        self._control.allow(policy.gateway.control_group)
+                group = self._policy.gateway.control_group
+                self._control.allow(policy.gateway.control_group)
+                try:
+                    await self._change_to(look)
+                except BaseException:
+                    self._control.allow(group)
+                    raise
         self._reloads += 1
         log.info("reloaded %s: %s", file, self._described())
         return {"reloads": self._reloads}
@@ -279,10 +296,9 @@ class Service:
         """Another policy: in the engine first, where uplinks that are new wait for their routes."""
         old, before = self._policy, self._usable
         usable = self._uplinks.usable(look)
-        self._use(
-            look.policy, {name: now & before.get(name, _NONE) for name, now in usable.items()}
-        )
+        kept = {name: now & before.get(name, _NONE) for name, now in usable.items()}
         try:
+            self._use(look.policy, kept)
             await self._in_host_thread(lambda: self._reconciler.apply(look))
         except BaseException:
             self._use(old, before)
@@ -315,8 +331,11 @@ class Service:
         kept = {name: now & self._usable.get(name, now) for name, now in usable.items()}
         self._use(self._policy, kept)
 
-    def _give(self, look: Look) -> None:
-        self._use(self._policy, self._uplinks.usable(look))
+    def _give(self, look: Look, unrouted: Usable = _NO_UPLINKS) -> None:
+        """What can take flows takes them, but for what is `unrouted`."""
+        usable = self._uplinks.usable(look)
+        able = {name: now - unrouted.get(name, _NONE) for name, now in usable.items()}
+        self._use(self._policy, able)
 
     def _use(self, policy: Policy, usable: Usable) -> None:
         """From here on flows are decided by `policy`, on the uplinks that are usable and not lost
@@ -343,13 +362,17 @@ class Service:
             raise UsageError(f"state = {wanted!r}: must be one of {', '.join(get_args(Asked))}")
         self._release.check()
         state = cast(Asked, wanted)
-        self._uplinks.asked[name] = state
         if not request.body.get("until_restart"):
-            asked: dict[str, Asked] = {**stored_asked(self._settings.state_dir), name: state}
-            store_asked(self._settings.state_dir, asked)
+            async with self._storing:
+                await asyncio.to_thread(self._store_asked, name, state)
+        self._uplinks.asked[name] = state
         if self._reconciling is not None:
             await self._reconciling.request_and_wait("by hand")
         return self._uplinks.figures(self._policy.uplink(name))
+
+    def _store_asked(self, name: str, state: Asked) -> None:
+        asked = stored_asked(self._settings.state_dir)
+        store_asked(self._settings.state_dir, {**asked, name: state})
 
     async def _release_host(self, request: Request) -> dict[str, Any]:
         """Let go of the host, for `down`: what it removes must not be put right."""

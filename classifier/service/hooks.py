@@ -83,11 +83,12 @@ class Hooks:
     async def _deliver(self, name: str) -> None:
         try:
             while (now := self._wanted.get(name)) is not None:
-                before = self._before(name, now)
-                if now.states == before or not self._command:
+                before, command = self._before(name, now), self._command
+                if now.states == before or not command:
                     return
                 environment = {**now.environment, "OLD_STATE": before.state}
-                self._note(await self._run(self._command, environment), name, now.states.state)
+                failure = await self._run(command, environment)
+                self._note(failure, command[0], f"uplink {name} is {now.states.state}")
                 self._told[name] = now.states
                 await self._store()
         finally:
@@ -130,16 +131,13 @@ class Hooks:
             return f"ended by signal {-code}"
         return f"exit code {code}" if code else ""
 
-    def _note(self, failure: str, name: str, state: str) -> None:
+    def _note(self, failure: str, program: str, occasion: str) -> None:
         if failure:
             self.failures += 1
             if failure != self._failing:
-                log.error(
-                    "%s: %s (uplink %s is %s); the same is told once",
-                    self._command[0], failure, name, state,
-                )  # fmt: skip
+                log.error("%s: %s (%s); the same is told once", program, failure, occasion)
         elif self._failing:
-            log.info("%s: works again", self._command[0])
+            log.info("%s: works again", program)
         self._failing = failure
 
 

@@ -49,6 +49,16 @@ class Look:
         }
 
     @property
+    def unrouted(self) -> Mapping[str, frozenset[Family]]:
+        """Uplink to the families whose route was not there yet, or another one."""
+        needed = diff(self.snapshot, self.plan)
+        missing = {(s.route.table, s.route.family) for s in needed if isinstance(s, steps.AddRoute)}
+        return {
+            uplink.name: frozenset(f for f in _FAMILIES if (table_of(uplink), f) in missing)
+            for uplink in self.policy.uplinks
+        }
+
+    @property
     def interfaces(self) -> dict[int, str]:
         """Interface index to name."""
         return {link.index: link.name for link in self.snapshot.links}

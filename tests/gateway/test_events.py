@@ -205,6 +205,21 @@ def test_elements_of_sets_that_others_change_all_day_wake_nobody(
     watched(story)
 
 
+def test_a_kernel_that_allows_less_memory_for_filters_wakes_the_service_all_the_same(
+    host: Namespace,
+) -> None:
+    """20 KiB were the default before Linux 6.8."""
+    shell(host, HOST + "sysctl -qw net.core.optmem_max=20480")
+
+    async def story() -> None:
+        watch = Watch(host)
+        with closing(watch.events):
+            assert await watch.received_beside("nft add element inet sets s { 10.0.0.1 }") == 0
+            assert await watch.received_beside(ELEMENTS_AND_A_RULE) > 0
+
+    asyncio.run(story())
+
+
 def test_a_big_transaction_of_nftables_is_few_messages(
     watched: Callable[[Story], None],
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from host_service import eventually
@@ -10,7 +12,7 @@ from host_snapshots import shell
 from classifier.lab.topology import ISP_INTERFACE
 
 if TYPE_CHECKING:
-    from conftest import Configuration, StartLab
+    from conftest import Configuration, StartLab, UseIptables
 
     from classifier.lab.lab import Lab
 
@@ -169,3 +171,19 @@ def test_connections_of_the_only_uplink_go_on_after_it_lost_its_carrier(
         wait_for(gateway, wired="up")
         assert connection.echo() == b"still there?"
     assert taken(gateway) == {"wired": 10}
+
+
+def test_a_change_that_is_refused_keeps_no_uplink_from_coming_back(
+    lab: StartLab, configuration: Configuration, use_iptables: UseIptables
+) -> None:
+    use_iptables("nft")
+    gateway = lab(configuration(WEIGHTS))
+    restore = Path(os.environ["PATH"].split(":")[0], "iptables-nft-restore")
+    restore.write_text("#!/bin/sh\necho not today >&2\nexit 1\n")
+    restore.chmod(0o755)
+    shell(gateway.gateway, "iptables -t mangle -F nfqc-memory")
+    eventually(lambda: "not today" in gateway.service.log.read_text(), "the refusal is told")
+    shell(gateway.isps["wifi1"], f"ip link set {ISP_INTERFACE} down")
+    wait_for(gateway, wifi1="down")
+    shell(gateway.isps["wifi1"], f"ip link set {ISP_INTERFACE} up")
+    eventually(lambda: "wifi1" in taken(gateway, 2), "wifi1 is used again")

@@ -38,6 +38,14 @@ class BySourcePort:
         return odd[0] if flow.sport % 2 else next(u for u in uplinks if u not in odd)
 
 
+class Unprepared:
+    def prepare(self, uplinks, seed):
+        raise RuntimeError("not today")
+
+    def select(self, flow, uplinks, now):
+        return uplinks[0]
+
+
 class Failing:
     def select(self, flow, uplinks, now):
         raise RuntimeError("no idea")
@@ -103,6 +111,20 @@ def test_a_method_places_flows_and_what_it_does_wrong_is_told(
 
     reload(gateway, configuration(WEIGHTS))
     assert sorted(gateway.connect(gateway.flows(2, "tcp", 8080)).values()) == ["wifi1", "wired"]
+
+
+def test_a_reload_whose_method_cannot_be_prepared_leaves_no_uplink_behind(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration(WEIGHTS), service=False)
+    gateway.service.config.write_text(configuration({"wired": 1}))
+    gateway.start_service()
+    new = configuration(WEIGHTS, method="gateway_methods:Unprepared")
+    assert "RuntimeError: not today" in reload(gateway, new, fails=True)
+    where = ("--runtime-dir", str(gateway.service.runtime_dir))
+    gateway.service.command("uplink", "wired", "up", *where)
+    assert list(gateway.status()["uplinks"]) == ["wired"]
+    assert set(gateway.connect(gateway.flows(4, "tcp", 8080)).values()) == {"wired"}
 
 
 def test_a_method_that_hangs_lets_traffic_flow_and_the_service_answer_and_stop(

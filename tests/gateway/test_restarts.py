@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from host_service import eventually
-from host_snapshots import shell
+from host_snapshots import shell, snapshot
 
 from classifier.engine import sticky_format
 from classifier.state import asked, health, ids, seed, sticky, told
@@ -139,3 +140,17 @@ def test_random_bytes_in_a_state_file_are_told_and_kept_aside_and_it_works(
     assert gateway.stop_service() == 0
     assert f"{file}: " in gateway.service.log.read_text()
     assert Path(f"{file}.damaged").read_bytes() == content
+
+
+def test_a_state_directory_that_cannot_be_written_to_keeps_no_stop_from_cleaning_up(
+    lab: StartLab, configuration: Configuration
+) -> None:
+    gateway = lab(configuration({"wired": 1, "wifi1": 1}), service=False)
+    before = snapshot(gateway.gateway)
+    gateway.start_service()
+    state_dir = gateway.service.state_dir
+    shutil.rmtree(state_dir)
+    state_dir.write_text("no directory any more")
+    assert gateway.stop_service() == 0
+    assert snapshot(gateway.gateway) == before
+    assert str(state_dir) in gateway.service.log.read_text()

@@ -47,6 +47,27 @@ def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
+def test_a_program_that_a_reload_drops_while_it_runs_is_named_when_it_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        go = tmp_path / "go"
+        program = script(tmp_path / "fails", f"until [ -e {go} ]; do sleep 0.01; done; exit 3")
+        hooks = Hooks(tmp_path, SECONDS)
+        hooks.tell((program,), {"wired": now("down")})
+        async with asyncio.timeout(SECONDS):
+            while not hooks.runs:
+                await asyncio.sleep(0.01)
+            hooks.tell((), {"wired": now("down")})
+            go.touch()
+            while not hooks.failures:
+                await asyncio.sleep(0.01)
+        await hooks.close()
+
+    run(story())
+    assert f"{tmp_path}/fails: exit code 3 (uplink wired is down)" in caplog.text
+
+
 def test_arguments_and_environment_arrive_as_they_are_and_no_shell_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
