@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "folder").mkdir()
     for name in ("gateway.toml", "other.toml", "one.pcap", "folder/two.pcap", "folder/two.csv"):
         (tmp_path / name).write_text(name)
-    os.symlink("one.pcap", tmp_path / "link.html")
+    (tmp_path / "link.html").symlink_to("one.pcap")
     return tmp_path
 
 
