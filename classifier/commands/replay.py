@@ -68,6 +68,11 @@ def run(options: argparse.Namespace) -> int:
         raise broken
     for output in outputs:
         output.put_out(options, Replayed(policy, report, seconds, replay))
+    failures = report.failures()
+    if report.against is not None:
+        failures += [f"{options.against}: {text}" for text in report.against.report.failures()]
+    for failure in failures:
+        print(f"nfq-classifier: {failure}", file=sys.stderr)
     for event in replay.waiting:
         print(
             f"nfq-classifier: --at '{event}' did not happen: the captures end after"

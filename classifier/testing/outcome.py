@@ -175,11 +175,19 @@ def replay(
     """Captures through a policy, given as it is or by its file; likewise `against`, the policy to
     compare it with. More options are those of `classifier.replay`.
 
-    The seed is fixed, so that a test finds the same each time. Raises ConfigError, CaptureError.
+    The seed is fixed, so that a test finds the same each time. Raises ConfigError, CaptureError,
+    and PolicyAssertionError where a method of one's own fails, so that weights decide instead.
     """
+    __tracebackhide__ = True
     policy = _loaded(policy)
     other = None if against is None else _loaded(against)
-    return Outcome(policy, run(policy, captures, seed=seed, against=other, **options))
+    report = run(policy, captures, seed=seed, against=other, **options)
+    failures = report.failures()
+    if report.against is not None:
+        failures += [f"against: {text}" for text in report.against.report.failures()]
+    if failures:
+        fail(*failures)
+    return Outcome(policy, report)
 
 
 class Replays:
