@@ -73,7 +73,7 @@ class Replay:
         prepare(engine)
         self._observer: Observer | None = None
         if watch or number_packets or against is not None:
-            self._observer = Observer(policy, number_packets)
+            self._observer = Observer(policy, seed, number_packets)
         self._tracker = Tracker(
             engine,
             [_network(value) for value in lan],
