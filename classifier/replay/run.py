@@ -76,7 +76,7 @@ class Replay:
             self._observer = Observer(policy, seed, number_packets)
         self._tracker = Tracker(
             engine,
-            [_network(value) for value in lan],
+            [network(value) for value in lan],
             _interface(policy, in_interface),
             keep,
             self._observer,
@@ -230,7 +230,8 @@ def _event(text: str, policy: Policy, against: Policy | None) -> UplinkEvent:
         return parse_event(text, against)
 
 
-def _network(value: str | Network) -> Network:
+def network(value: str | Network) -> Network:
+    """A network of `lan`; UsageError."""
     if not isinstance(value, str):
         return value
     try:
