@@ -17,6 +17,7 @@ from classifier.commands.replay_options import (
     summary_json,
     summary_text,
     sweep,
+    written_over,
 )
 from classifier.commands.replay_options.output import Output, Replayed
 from classifier.commands.saved_state import add_saved_state, saved_state
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         if options.state_dir is not None:
             raise UsageError("--sweep: its policies have no state directory")
         return sweep.run(options)
+    written_over.check(options)
     saved = saved_state(load_policy(options.file), options)
     policy = saved.policy
     began = time.monotonic()
@@ -66,6 +68,11 @@ def run(options: argparse.Namespace) -> int:
         raise broken
     for output in outputs:
         output.put_out(options, Replayed(policy, report, seconds, replay))
+    failures = report.failures()
+    if report.against is not None:
+        failures += [f"{options.against}: {text}" for text in report.against.report.failures()]
+    for failure in failures:
+        print(f"nfq-classifier: {failure}", file=sys.stderr)
     for event in replay.waiting:
         print(
             f"nfq-classifier: --at '{event}' did not happen: the captures end after"

@@ -120,6 +120,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(summary(simulation), indent=2))
     else:
         print(text(simulation), end="")
+    for failure in simulation.failures():
+        print(f"nfq-classifier: {failure}", file=sys.stderr)
     return 0
 
 

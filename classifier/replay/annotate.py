@@ -38,15 +38,13 @@ class CapturePart:
     """It could be read to its end."""
 
 
-def check_annotated(captures: Iterable[str], path: Path) -> None:
-    """Raises UsageError where the captures cannot be read again, or would be written over."""
+def check_annotated(captures: Iterable[str]) -> None:
+    """Raises UsageError where the captures cannot be read again."""
     for capture in captures:
         if capture == "-" or (Path(capture).exists() and not Path(capture).is_file()):
             raise UsageError(
                 f"{capture}: cannot be annotated, as that reads it a second time: must be a file"
             )
-        if path.exists() and Path(capture).exists() and path.samefile(capture):
-            raise UsageError(f"{path}: is one of the captures: must be another file")
 
 
 def annotate(

@@ -22,10 +22,15 @@ def in_order_of_time(paths: Iterable[AnyPath]) -> list[str]:
     What cannot be read comes last, so that reading all of them in order tells why.
     Raises CaptureError for a folder without files, or one that cannot be read.
     """
-    found = [file for path in paths for file in _files(os.fspath(path))]
+    found = files(paths)
     if len(found) < 2 or not all(map(_is_seekable, found)):
         return found
     return sorted(found, key=_first_time)
+
+
+def files(paths: Iterable[AnyPath]) -> list[str]:
+    """Captures in the order given, each folder replaced by the files in it. CaptureError."""
+    return [file for path in paths for file in _files(os.fspath(path))]
 
 
 def _files(path: str) -> list[str]:

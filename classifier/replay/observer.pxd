@@ -30,6 +30,7 @@ cdef class Observer:
     cdef readonly Remotes remotes
     cdef readonly FlowLog other_log         # of the policy it is compared with; None without one
     cdef readonly Tally other_tally
+    cdef object seed
     cdef Engine other                       # engine of that policy; None without one
     cdef uint16_t other_interface
     cdef Carried other_carried              # None where its methods do not go by load

@@ -8,6 +8,7 @@ from classifier.replay.tally import Tally
 class Observer:
     """Watches what `policy` does with the flows of a replay.
 
+    seed: the same packets with the same one give the same figures.
     number_packets: whether it is remembered which packet started each flow.
     """
 
@@ -17,7 +18,7 @@ class Observer:
     """With `compare` only, as `other_tally`."""
     other_tally: Tally
 
-    def __init__(self, policy: Policy, number_packets: bool = False) -> None: ...
+    def __init__(self, policy: Policy, seed: int, number_packets: bool = False) -> None: ...
     def compare(self, policy: Policy, engine: Engine, interface: str | None, keep: bool) -> None:
         """Watch also what `engine` does with them, by another policy. Before the first packet.
 

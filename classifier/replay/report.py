@@ -11,6 +11,7 @@ from classifier.policy import DIRECT, DROP, Policy
 from classifier.replay.flow_log import FlowLog
 
 if TYPE_CHECKING:
+    from classifier.engine.engine import Engine
     from classifier.replay.figures import Amount, Figures
 
 _NANOSECONDS = 1_000_000_000
@@ -56,6 +57,27 @@ class Use:
 class RuleUse:
     name: str
     flows: int
+
+
+@dataclass(frozen=True, slots=True)
+class MethodErrors:
+    """Of a balancer whose method is one's own; of any other they are none."""
+
+    errors: int
+    """Flows that it was to place and did not, so that the weights did."""
+    last_error: str | None
+    """What was wrong the last time, in one line."""
+
+
+def method_errors(policy: Policy, engine: Engine) -> Mapping[str, MethodErrors]:
+    """By balancer, in the order of the policy."""
+    found = engine.counters().balancers
+    return {
+        b.name: MethodErrors(found[b.name].errors, found[b.name].last_error)
+        if b.name in found
+        else MethodErrors(0, None)
+        for b in policy.balancers
+    }
 
 
 class Decisions(Sequence[FlowDecision]):
@@ -135,6 +157,19 @@ class Report:
     """What happened over time, by rule and by remote, if that was asked for."""
     against: Comparison | None = field(default=None, repr=False, compare=False)
     """What another policy would have done, if one was given."""
+
+    balancers: Mapping[str, MethodErrors] = field(default_factory=dict)
+    """By name, in the order of the policy."""
+
+    def failures(self) -> list[str]:
+        """A sentence for each balancer whose method failed: what the numbers say is then not what
+        the method decides."""
+        return [
+            f"balancer {name}: its method failed {found.errors} times, so that its weights decided;"
+            f" the last time: {found.last_error}"
+            for name, found in self.balancers.items()
+            if found.errors
+        ]
 
     def share(self, uplink: str) -> float:
         """The part, 0 to 1, of all flows placed on uplinks that went by this one; KeyError."""

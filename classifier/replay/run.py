@@ -19,7 +19,14 @@ from classifier.replay.flow_log import FlowLog
 from classifier.replay.loads import SampledLoads
 from classifier.replay.observer import Observer
 from classifier.replay.reader import CaptureReader
-from classifier.replay.report import Comparison, Decisions, Report, RuleUse, Use
+from classifier.replay.report import (
+    Comparison,
+    Decisions,
+    Report,
+    RuleUse,
+    Use,
+    method_errors,
+)
 from classifier.replay.script import Script, Together, UplinkEvent, UplinkScript, parse_event
 from classifier.replay.tracker import Tracker
 from classifier.state.asked import Asked
@@ -61,14 +68,15 @@ class Replay:
         self._against = against
         self._parts: list[CapturePart] = []
         engine = Engine(policy, seed)
+        self._engines = [engine]
         self._script = UplinkScript(engine, policy, events, asked)
         prepare(engine)
         self._observer: Observer | None = None
         if watch or number_packets or against is not None:
-            self._observer = Observer(policy, number_packets)
+            self._observer = Observer(policy, seed, number_packets)
         self._tracker = Tracker(
             engine,
-            [_network(value) for value in lan],
+            [network(value) for value in lan],
             _interface(policy, in_interface),
             keep,
             self._observer,
@@ -78,6 +86,7 @@ class Replay:
             others.append(SampledLoads(engine, policy, self._tracker.measure()))
         if self._observer is not None and against is not None:
             other = Engine(against, seed)
+            self._engines.append(other)
             self._observer.compare(against, other, _interface(against, in_interface), keep)
             others.append(UplinkScript(other, against, events, asked))
             prepare(other)
@@ -131,13 +140,18 @@ class Replay:
                 other = figures(self._against, observer.other_tally, None, began)
                 comparison = Comparison(
                     self._against,
-                    self._report(self._against, observer.other_log, other, None),
+                    self._report(self._against, self._engines[1], observer.other_log, other, None),
                     moves(self._policy, self._against, observer),
                 )
-        return self._report(self._policy, self._tracker.log, watched, comparison)
+        return self._report(self._policy, self._engines[0], self._tracker.log, watched, comparison)
 
     def _report(
-        self, policy: Policy, log: FlowLog, watched: Figures | None, against: Comparison | None
+        self,
+        policy: Policy,
+        engine: Engine,
+        log: FlowLog,
+        watched: Figures | None,
+        against: Comparison | None,
     ) -> Report:
         packets, malformed, untracked, without_ip = self._tracker.counts()
         _, milliseconds = self._tracker.span()
@@ -167,6 +181,7 @@ class Replay:
             decisions=Decisions(log, policy),
             figures=watched,
             against=against,
+            balancers=method_errors(policy, engine),
         )
 
 
@@ -215,7 +230,8 @@ def _event(text: str, policy: Policy, against: Policy | None) -> UplinkEvent:
         return parse_event(text, against)
 
 
-def _network(value: str | Network) -> Network:
+def network(value: str | Network) -> Network:
+    """A network of `lan`; UsageError."""
     if not isinstance(value, str):
         return value
     try:

@@ -11,6 +11,6 @@ class Tally:
     timeline: Timeline
     sticky: StickyBreaks
 
-    def __init__(self, policy: Policy) -> None: ...
+    def __init__(self, policy: Policy, seed: int) -> None: ...
     def rule(self, index: int) -> list[tuple[int, int, int]]:
         """Flows, packets, bytes of a rule by column; index -1: of flows that no rule took."""

@@ -10,7 +10,7 @@ from typing import Literal
 from classifier.errors import UsageError
 
 LARGEST_COUNT = 1_000_000_000
-_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:e[0-9]{1,2})?)([kmg]?)", re.IGNORECASE)
+_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,2})?)([kmg]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from classifier.engine.engine import Engine
 from classifier.engine.load_meter import SAMPLE_SECONDS, LoadMeter, wants_loads
 from classifier.policy import Policy, Uplink
-from classifier.replay.report import Decisions, RuleUse, Use
+from classifier.replay.report import Decisions, RuleUse, Use, method_errors
 from classifier.replay.script import UplinkScript, parse_event
 from classifier.simulate import traffic as defaults
 from classifier.simulate.report import Durations, Load, Simulation
@@ -98,7 +98,7 @@ def run(
             if family == wanted.lan.version:
                 simulator.cut(uplink, until)
         watch.look(until)
-    return _report(policy, simulator)
+    return _report(policy, engine, simulator)
 
 
 class _Watch:
@@ -131,7 +131,7 @@ class _Watch:
             self._meter.sample(now, {name: (carried[id], 0.0) for name, id in self._uplinks})
 
 
-def _report(policy: Policy, simulator: Simulator) -> Simulation:
+def _report(policy: Policy, engine: Engine, simulator: Simulator) -> Simulation:
     log = simulator.log
     window, begun = simulator.window()
     sums = {uplink.name: Use(*log.total(uplink.id)) for uplink in policy.uplinks}
@@ -156,6 +156,7 @@ def _report(policy: Policy, simulator: Simulator) -> Simulation:
             RuleUse(rule.name, flows) for rule, flows in zip(policy.rules, log.rules(), strict=True)
         ),
         decisions=Decisions(log, policy),
+        balancers=method_errors(policy, engine),
         offered=round(begun / window) if window else None,
         throughput=sum(load.throughput or 0 for load in loads.values()) if window else None,
         durations=_durations(simulator, [uplink.id for uplink in policy.uplinks]),

@@ -8,12 +8,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from pathlib import Path
 
+from classifier.config import parse_policy
 from classifier.errors import UsageError
 from classifier.policy import Network
+from classifier.replay.run import network
+from classifier.replay.script import parse_event
 from classifier.sweep import table
 from classifier.sweep.cluster import run_on_dask
 from classifier.sweep.local import cores, run_here
-from classifier.sweep.policies import variants
+from classifier.sweep.policies import Variant, variants
 from classifier.sweep.tasks import CaptureSet, Options, Outcome, Row, Task, tasks
 
 FilePath = str | os.PathLike[str]
@@ -127,11 +130,23 @@ def plan(
 ) -> list[Task]:
     """The tasks of a sweep; see there."""
     files = [policies] if isinstance(policies, str | os.PathLike) else policies
-    return tasks(
-        variants([os.fspath(file) for file in files], values),
-        list(_capture_sets(captures)),
-        Options(seed, tuple(str(network) for network in lan), in_interface, tuple(at)),
-    )
+    found = variants([os.fspath(file) for file in files], values)
+    options = Options(seed, tuple(str(value) for value in lan), in_interface, tuple(at))
+    _check(options, found)
+    return tasks(found, list(_capture_sets(captures)), options)
+
+
+def _check(options: Options, policies: Iterable[Variant]) -> None:
+    """UsageError: what every task of a policy would refuse."""
+    for value in options.lan:
+        network(value)
+    for policy in policies if options.at else ():
+        parsed = parse_policy(policy.text)
+        for text in options.at:
+            try:
+                parse_event(text, parsed)
+            except UsageError as error:
+                raise UsageError(f"{policy.name}: {error}") from None
 
 
 def _capture_sets(captures: Captures) -> Iterator[CaptureSet]:

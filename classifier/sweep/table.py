@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from classifier.config.reading import written
-from classifier.errors import ClassifierError, UsageError
+from classifier.errors import OutputError, UsageError
+from classifier.replay.outputs import whole_file
 from classifier.sweep.tasks import Outcome, Row, Task, Value
 
 _PARQUET = ".parquet"
+_RESULT = re.compile(
+    r"seconds|packets|flows|malformed|untracked|without_ip|error|id|rules\..*"
+    r"|uplinks\..*\.(flows|packets|bytes|share)|(direct|dropped|inbound)\.(flows|packets|bytes)"
+)
+"""Columns that are neither a task's place nor one of its values."""
 
 
 def rows(outcomes: Mapping[str, Outcome], tasks: Iterable[Task]) -> list[Row]:
@@ -60,21 +68,20 @@ def check_name(path: Path) -> None:
 
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Put the table where the one before was, whole or not at all."""
-    new = path.with_name(f"{path.name}.new")
     try:
-        if path.suffix == _PARQUET:
-            _write_parquet(new, rows)
-        else:
-            new.write_text(csv_text(rows), encoding="utf-8")
-        new.replace(path)
-    except OSError as error:
-        raise ClassifierError(f"--out {path}: cannot be written: {error.strerror}") from None
+        with whole_file(path) as file:
+            if path.suffix == _PARQUET:
+                _write_parquet(file, rows)
+            else:
+                file.write(csv_text(rows).encode())
+    except OutputError as error:
+        raise OutputError(f"--out {error}") from None
 
 
 def finished(path: Path, tasks: Sequence[Task]) -> dict[str, Outcome]:
     """What an earlier run of these tasks has left, by id; empty if there is no table yet.
 
-    UsageError: the file is no table of a sweep, or of one that has none of these tasks.
+    UsageError: the file is no table of a sweep, or of one with results that would be lost.
     """
     if not path.exists():
         return {}
@@ -89,11 +96,24 @@ def finished(path: Path, tasks: Sequence[Task]) -> dict[str, Outcome]:
             f"--out {path}: is the table of another sweep, or of one before policies, captures or "
             "this program were changed; remove it or name another file"
         )
-    return {
-        id: Outcome(_numbers(row, wanted[id]))
-        for id, row in by_id.items()
-        if id in wanted and not row.get("error")
-    }
+    done = {id: row for id, row in by_id.items() if not row.get("error")}
+    # What has the place of a task, but another id, is done anew, as its policy or captures changed.
+    places = {_place(row) for row in rows(dict.fromkeys(wanted, Outcome({})), tasks)}
+    if lost := sum(_place(row) not in places for row in done.values()):
+        raise UsageError(
+            f"--out {path}: has {lost} finished rows that are no part of this sweep and would be "
+            "lost; name another file"
+        )
+    return {id: Outcome(_numbers(row, wanted[id])) for id, row in done.items() if id in wanted}
+
+
+def _place(row: Mapping[str, Value | None]) -> frozenset[tuple[str, str]]:
+    """What tells a row from the others of a table: policy, values and captures."""
+    return frozenset(
+        (column, str(value))
+        for column, value in row.items()
+        if value not in (None, "") and not _RESULT.fullmatch(column)
+    )
 
 
 def _numbers(row: Mapping[str, Value | None], task: Task) -> Row:
@@ -131,7 +151,7 @@ def _read_parquet(path: Path) -> list[dict[str, Value | None]]:
     return read
 
 
-def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+def _write_parquet(file: BinaryIO, rows: Sequence[Row]) -> None:
     import pyarrow
     from pyarrow import parquet
 
@@ -141,4 +161,4 @@ def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
     for column, found in values.items():
         if len({type(value) for value in found} - {type(None)}) > 1:
             values[column] = [None if value is None else str(value) for value in found]
-    parquet.write_table(pyarrow.table(values), path)
+    parquet.write_table(pyarrow.table(values), file)

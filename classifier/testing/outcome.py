@@ -10,9 +10,9 @@ from typing import Any, Literal, Unpack
 from classifier.config import load_policy
 from classifier.errors import UsageError
 from classifier.policy import Policy
-from classifier.replay import Report
-from classifier.replay import replay as run
+from classifier.replay import Replay, Report
 from classifier.replay.against import byte_shares, pairs
+from classifier.replay.captures import in_order_of_time
 from classifier.testing.asserting import FIRST, decision_text, fail, first_flows, flow_text
 from classifier.testing.matching import FlowMatch, match_text, matcher
 
@@ -91,6 +91,8 @@ class Outcome:
         """
         if uplink not in self.report.uplinks:
             raise UsageError(f"the policy has no uplink {uplink!r}")
+        if by not in ("flows", "bytes"):
+            raise UsageError(f"by = {by!r}: must be flows or bytes")
         return Share.of(self.report, uplink, by)
 
     def never(self, **match: Unpack[FlowMatch]) -> None:
@@ -175,11 +177,31 @@ def replay(
     """Captures through a policy, given as it is or by its file; likewise `against`, the policy to
     compare it with. More options are those of `classifier.replay`.
 
-    The seed is fixed, so that a test finds the same each time. Raises ConfigError, CaptureError.
+    The seed is fixed, so that a test finds the same each time. Raises ConfigError, CaptureError,
+    UsageError for what would test nothing, such as an event after the captures' end, and
+    PolicyAssertionError where a method of one's own fails, so that weights decide instead.
     """
+    __tracebackhide__ = True
     policy = _loaded(policy)
     other = None if against is None else _loaded(against)
-    return Outcome(policy, run(policy, captures, seed=seed, against=other, **options))
+    several = [captures] if isinstance(captures, str | os.PathLike) else list(captures)
+    if not several:
+        raise UsageError("captures: none are given, so that every assertion would hold")
+    run = Replay(policy, seed=seed, against=other, **options)
+    for path in in_order_of_time(several):
+        run.read(path)
+    report = run.report()
+    if run.waiting:
+        raise UsageError(
+            f"at = {str(run.waiting[0])!r}: does not happen, as the captures end after"
+            f" {report.seconds:g}s"
+        )
+    failures = report.failures()
+    if report.against is not None:
+        failures += [f"against: {text}" for text in report.against.report.failures()]
+    if failures:
+        fail(*failures)
+    return Outcome(policy, report)
 
 
 class Replays:

@@ -75,7 +75,7 @@ cdef class CustomMethod:
             if hasattr(self.made, "prepare"):
                 self.made.prepare(tuple([share.uplink for share in balancer.members]), seed)
             self.select = self.made.select
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UsageError(
                 f"balancer {self.name}: method {balancer.method!r} cannot be made: {described(error)}"
             ) from error

@@ -19,11 +19,12 @@ cdef enum:
 cdef class Observer:
     """Watches what `policy` does with the flows of a replay.
 
-    With `number_packets` it is remembered which packet started each flow.
+    The same packets with the same `seed` give the same figures. With `number_packets` it is remembered which packet started each flow.
     """
 
-    def __cinit__(self, policy, bint number_packets=False):
-        self.tally = Tally(policy)
+    def __cinit__(self, policy, seed, bint number_packets=False):
+        self.seed = seed
+        self.tally = Tally(policy, seed)
         self.remotes = Remotes()
         self.numbers_packets = number_packets
 
@@ -35,7 +36,7 @@ cdef class Observer:
         self.other = engine
         self.other_interface = 0 if interface is None else engine.interface_number(interface)
         self.other_log = FlowLog(len(policy.rules), keep)
-        self.other_tally = Tally(policy)
+        self.other_tally = Tally(policy, self.seed)
         self.moves = <Sum*>calloc(
             self.tally.timeline.columns * self.other_tally.timeline.columns, sizeof(Sum)
         )

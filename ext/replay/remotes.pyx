@@ -16,9 +16,19 @@ from classifier.engine.hashing cimport address_digest
 from classifier.replay.flow_log cimport address_text
 
 
+# No two are equal, so that which ones are forgotten does not depend on the random key of the slots.
 cdef int _more_bytes_first(const void* a, const void* b) noexcept nogil:
-    cdef uint64_t one = (<const Remote*>a).bytes, other = (<const Remote*>b).bytes
-    return (one < other) - (one > other)
+    cdef const Remote* one = <const Remote*>a
+    cdef const Remote* other = <const Remote*>b
+    if one.bytes != other.bytes:
+        return 1 if one.bytes < other.bytes else -1
+    if one.flows != other.flows:
+        return 1 if one.flows < other.flows else -1
+    if one.family != other.family:
+        return 1 if one.family < other.family else -1
+    if one.address[0] != other.address[0]:
+        return 1 if one.address[0] > other.address[0] else -1
+    return (one.address[1] > other.address[1]) - (one.address[1] < other.address[1])
 
 
 cdef class Remotes:

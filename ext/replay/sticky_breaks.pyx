@@ -6,15 +6,12 @@ that does not is judged as if it did, by the key and timeout of the policy it is
 the defaults: what breaks then is what users would notice.
 """
 
-import os
-import struct
-
 from classifier.policy import Sticky
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from classifier.engine.hashing cimport siphash
+from classifier.engine.hashing cimport siphash, splitmix
 from classifier.engine.tables cimport Slot, create, destroy, expires, find, insert, set_life, value
 from classifier.replay.flow_log cimport PLACED_DIRECT, PLACED_DROPPED
 
@@ -48,14 +45,17 @@ cdef void _set_memory(Memory* memory, object sticky):
 cdef class StickyBreaks:
     """Of the flows that one policy places."""
 
-    def __cinit__(self, policy):
+    def __cinit__(self, policy, seed):
         cdef Memory* memory
+        cdef uint64_t state = seed & 0xFFFFFFFFFFFFFFFF
         self.rules = len(policy.rules)
         self.memories = <Memory*>calloc(self.rules + 1, sizeof(Memory))
         if self.memories is NULL:
             raise MemoryError
         create(&self.table, ENTRIES, True)
-        self.key.k0, self.key.k1 = struct.unpack("QQ", os.urandom(16))
+        # Which entries go when there are too many depends on the key.
+        self.key.k0 = splitmix(&state)
+        self.key.k1 = splitmix(&state)
         _set_memory(&self.usual, Sticky())
         balancers = {b.name: (number + 1, b.sticky) for number, b in enumerate(policy.balancers)}
         for index, rule in enumerate(policy.rules):

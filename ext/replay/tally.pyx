@@ -8,7 +8,7 @@ from classifier.replay.flow_log cimport PLACED_DIRECT, PLACED_DROPPED
 
 
 cdef class Tally:
-    def __cinit__(self, policy):
+    def __cinit__(self, policy, seed):
         cdef uint32_t ways = len(policy.uplinks) + 2
         self.rules = len(policy.rules)
         memset(self.columns, NO_COLUMN, sizeof(self.columns))
@@ -17,7 +17,7 @@ cdef class Tally:
         self.columns[<uint32_t>PLACED_DIRECT] = ways - 2
         self.columns[<uint32_t>PLACED_DROPPED] = ways - 1
         self.timeline = Timeline(ways)
-        self.sticky = StickyBreaks(policy)
+        self.sticky = StickyBreaks(policy, seed)
         self.uses = <Sum*>calloc((self.rules + 1) * ways, sizeof(Sum))
         if self.uses is NULL:
             raise MemoryError

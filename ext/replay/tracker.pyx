@@ -6,9 +6,6 @@ flow reaches the engine, as only such a packet reaches the queue of a gateway; t
 that of the capture.
 """
 
-import os
-import struct
-
 from classifier.replay.reasons import REASONS, RELATED
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -16,6 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from classifier.engine.engine cimport DROP_PACKET, Decision, Engine
+from classifier.engine.hashing cimport splitmix
 from classifier.engine.protocols cimport TCP
 from classifier.engine.wire cimport Packet
 from classifier.replay.arrival cimport Arrival, classify, set_packet
@@ -104,6 +102,7 @@ cdef class Tracker:
         Observer observer=None
     ):
         cdef uint32_t i
+        cdef uint64_t key
         self.engine = engine
         self.observer = observer
         self.watched = observer is not None
@@ -111,8 +110,10 @@ cdef class Tracker:
         self.fragments6 = FragmentTable(60000)
         self.interface = 0 if in_interface is None else engine.interface_number(in_interface)
         self.log = FlowLog(len(engine.policy.rules), keep)
-        for i, word in enumerate(struct.unpack("4Q", os.urandom(32))):
-            self.table.secret[i] = word
+        # From the engine's seed: the order in which flows end at last goes by the table.
+        key = engine.state.hash_key.k0
+        for i in range(4):
+            self.table.secret[i] = splitmix(&key)
         self.script_at = NEVER
         self.reads_ftp = "ftp" in engine.policy.gateway.helpers
         self.helpers.secret = self.table.secret[0]

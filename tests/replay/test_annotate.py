@@ -190,12 +190,9 @@ def test_a_capture_that_has_changed_since_leaves_no_file(policy, write, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == [Path(capture).name]
 
 
-def test_what_cannot_be_read_twice_is_refused(write, tmp_path):
-    capture = write(pcap([]))
+def test_what_cannot_be_read_twice_is_refused():
     with pytest.raises(UsageError, match="must be a file"):
-        check_annotated(["-"], tmp_path / "out")
-    with pytest.raises(UsageError, match="must be another file"):
-        check_annotated([capture], Path(capture))
+        check_annotated(["-"])
 
 
 def test_names_of_any_script_fit(write, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import pytest
 from capture_files import SECOND, at, ipv4, udp
@@ -111,6 +112,21 @@ def test_remotes_are_named_with_all_they_had(policy, raw):
     assert [r.address for r in found] == [remote(number) for number in range(29, 9, -1)]
     assert (found[0].flows, found[0].bytes, found[0].ways) == (2, 303 + 28 + 28, ("a", "b"))
     assert (found[1].flows, found[1].bytes, found[1].ways) == (1, 296 + 28, ("a",))
+
+
+def test_the_same_replay_finds_the_same_remotes_and_breaks_among_too_many(policy, write):
+    """More than are remembered, all alike: nothing but the seed says which are forgotten."""
+    head = bytes.fromhex("d4c3b2a1020004000000000000000000ffff000065000000")
+    frame = bytearray(struct.pack("<IIII", 0, 0, 28, 28) + ipv4(IN, remote(0), 17, udp(1, 443)))
+    captures = bytearray(head)
+    for number in range(2 * 300_001):
+        struct.pack_into(">IH", frame, 32, 0xC6000000 + number % 300_001, 1 + number // 300_001)
+        captures += frame
+    capture = write(captures)
+    one, other = (figures(policy, capture, keep=False).figures for _ in range(2))
+    assert not one.remotes_exact
+    assert one.remotes == other.remotes
+    assert one.sticky_breaks == other.sticky_breaks > 1000
 
 
 def test_remotes_with_much_traffic_are_found_among_very_many(policy, raw):

@@ -84,6 +84,7 @@ def test_flows_that_must_never_be_are_listed_with_rule_and_reason(outcome):
         ({"reason": "direct"}, 1),
         ({"protocol": "esp"}, 1),
         ({"protocol": "50"}, 1),
+        ({"protocol": 50}, 1),
         ({"src": OTHER_IN}, 1),
         ({"dst": "198.51.100.0/24"}, 4),
         ({"sport": range(1000, 1002)}, 2),
@@ -103,12 +104,36 @@ def test_flows_are_matched_by_all_they_have(outcome, match, count):
         ({"reason": "fate"}, "reason = 'fate': must be one of pinned"),
         ({"protocol": "tpc"}, "protocol = 'tpc': must be a name"),
         ({"dst": "10.0.0.1/8"}, "dst = '10.0.0.1/8': .*host bits"),
+        ({"protocol": 256}, "protocol = 256: must be a name"),
+        ({"dst": 7}, "dst = 7: must be an address"),
+        ({"dport": (443, 80)}, r"dport = \(443, 80\): must be a port"),
+        ({"sport": 70000}, "sport = 70000: must be a port"),
+        ({"dport": "443"}, "dport = '443': must be a port"),
+        ({"dport": [80, 443]}, r"dport = \[80, 443\]: must be a port"),
+        ({"dport": range(0)}, "must be a port"),
+        ({"dport": (0, 65536)}, "must be a port"),
         ({"port": 443}, "port: is nothing that flows are told apart by"),
     ],
 )
 def test_a_name_that_no_flow_can_have_is_no_assertion_that_holds(outcome, match, rule):
     with pytest.raises(UsageError, match=rule):
         outcome.never(**match)
+
+
+def test_related_flows_can_be_asked_for(outcome):
+    outcome.never(reason="related")
+
+
+def test_a_share_of_something_else_is_refused(outcome):
+    with pytest.raises(UsageError, match="by = 'packets': must be flows or bytes"):
+        outcome.share("a", by="packets")
+
+
+def test_what_would_test_nothing_is_refused(policy, capture):
+    with pytest.raises(UsageError, match=r"at = '5000s a down': does not happen.*after 2\.5s"):
+        replay(policy, capture, at=["1s a down", "5000s a down"])
+    with pytest.raises(UsageError, match="captures: none are given"):
+        replay(policy, [])
 
 
 def test_a_remote_that_changes_uplink_is_shown_with_both_flows(outcome):

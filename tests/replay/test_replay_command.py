@@ -70,6 +70,7 @@ def test_json_has_exactly_the_promised_keys(policy_file, capture):
             {"name": "no mail", "flows": 0},
             {"name": "rest", "flows": 2},
         ],
+        "balancers": {"all": {"errors": 0}},
         "dropped": {"flows": 0, "packets": 0, "bytes": 0},
         "inbound": {"flows": 0, "packets": 0, "bytes": 0},
         "untracked": 1,

@@ -107,6 +107,12 @@ def test_every_policy_gets_the_same_flows(balanced: Callable[..., Policy]) -> No
     ]
 
 
+def test_the_lowest_rate_can_be_written_as_errors_write_it(balanced: Callable[..., Policy]) -> None:
+    report = simulate(balanced(), 2, arrivals="constant:1e-06", bytes="constant:1", seed=1)
+    first, second = report.decisions
+    assert second.time - first.time == pytest.approx(1e6)
+
+
 @pytest.mark.parametrize(
     ("wanted", "rule"),
     [

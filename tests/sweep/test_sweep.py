@@ -151,6 +151,43 @@ def test_a_process_that_is_killed_takes_no_other_task_with_it(folder: Path) -> N
     assert rows[1]["flows"] == 10
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_smaller_sweep_does_not_remove_rows_of_a_larger_one(folder: Path, ending: str) -> None:
+    table = folder / f"table.{ending}"
+    (folder / f"{table.name}.new").write_text("of the user")
+    sweep("nth.toml", CAPTURES, out=table.name)
+    before = table.read_bytes()
+    with pytest.raises(UsageError, match="has 1 finished rows that are no part of this sweep"):
+        sweep("nth.toml", "six.pcap", out=table.name)
+    assert table.read_bytes() == before
+    assert (folder / f"{table.name}.new").read_text() == "of the user"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_sweep_of_fewer_values_does_not_remove_rows_of_the_others(
+    folder: Path, ending: str
+) -> None:
+    table = folder / f"table.{ending}"
+    weights = {"uplinks.a.weight": [1, 2]}
+    more = {**weights, "balancers.all.method": ["nth", "hash"]}
+    sweep("nth.toml", "six.pcap", values=more, out=table)
+    before = table.read_bytes()
+    for fewer in (weights, {**more, "uplinks.a.weight": [1]}):
+        with pytest.raises(UsageError, match=r"--out .*: has (4|2) finished rows"):
+            sweep("nth.toml", "six.pcap", values=fewer, out=table)
+    assert table.read_bytes() == before
+    more["uplinks.a.weight"] = [1, 2, 3]
+    assert len(sweep("nth.toml", "six.pcap", values=more, out=table)) == 6
+
+
+def test_a_sweep_goes_on_when_a_broken_capture_has_been_mended(folder: Path) -> None:
+    good = (folder / "six.pcap").read_bytes()
+    (folder / "six.pcap").write_bytes(b"not a capture")
+    assert sweep("nth.toml", CAPTURES, out="table.csv")[0]["error"]
+    (folder / "six.pcap").write_bytes(good)
+    assert [row["flows"] for row in sweep("nth.toml", CAPTURES, out="table.csv")] == [6, 10]
+
+
 def test_no_process_is_left_when_a_sweep_is_interrupted(folder: Path) -> None:
     (folder / "six.pcap").unlink()
     os.mkfifo(folder / "six.pcap")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from classifier.commands import main
+
 BLOCK = re.DOTALL | re.MULTILINE
 
 
@@ -49,6 +51,26 @@ def test_the_values_of_the_page_are_tried_in_the_gateway_of_the_readme(folder: P
     assert len(rows) == 3 * 3 * 2
     by_wired = [row for row in rows if row["rules[1].use"] == "wired"]
     assert [row["uplinks.wired.flows"] for row in by_wired] == ["10"] * 9
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--at", "1s lte down"), "all-b.toml: at = '1s lte down': the policy has no uplink 'lte'"),
+        (("--at", "soon a down"), "nth.toml: at = 'soon a down': the time 'soon'"),
+        (("--lan", "10.0.0.1/8"), "lan 10.0.0.1/8: 10.0.0.1/8 has host bits set"),
+    ],
+)
+def test_wrong_options_end_a_sweep_before_it_begins(
+    folder: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    policy = (folder / "nth.toml").read_text()
+    (folder / "nth.toml").write_text(f'{policy}[uplinks.lte]\ninterface = "eth9"\n')
+    captures = ("six.pcap", "ten.pcap")
+    arguments = ("replay", "nth.toml", "all-b.toml", *captures, "--sweep", "--out", "t.csv")
+    assert main([*arguments, *options]) == 2
+    assert capfd.readouterr().err.startswith(f"nfq-classifier: {said}")
+    assert not (folder / "t.csv").exists()
 
 
 def test_a_task_that_fails_is_named_and_the_exit_code_is_1(folder: Path) -> None:

@@ -105,6 +105,26 @@ def test_a_flow_is_explained_by_what_the_engine_decides(
     assert said["why"]
 
 
+@pytest.mark.parametrize("incoming", ["", " in lan0"])
+@pytest.mark.parametrize(
+    ("flow", "kind"),
+    [
+        ("udp 192.168.1.5:4 > 224.0.0.251:53", "multicast"),
+        ("udp [fd00::5]:4 > [ff02::fb]:53", "multicast"),
+        ("udp 192.168.1.5:4 > 255.255.255.255:53", "broadcast"),
+        ("udp 192.168.1.5:4 > 0.0.0.0:53", "broadcast"),
+        ("udp 192.168.1.5:4 > 127.0.0.53:53", "loopback"),
+        ("udp [fd00::5]:4 > [::1]:53", "loopback"),
+    ],
+)
+def test_what_the_gateway_leaves_alone_gets_no_uplink(
+    config: str, capsys: pytest.CaptureFixture[str], flow: str, kind: str, incoming: str
+) -> None:
+    said = explained(config, flow + incoming, capsys)
+    assert (said["uplink"], said["rule"], said["reason"], said["mark"]) == (None, None, "direct", 0)
+    assert f"flows to {kind} addresses are not classified" in said["why"]
+
+
 def test_the_words_for_people(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", config, "tcp [fd00::5]:4 > [2001:db8::9]:443 in lan0"]) == 0
     assert capsys.readouterr().out == (

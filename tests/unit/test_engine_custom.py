@@ -239,10 +239,11 @@ def test_a_reload_keeps_a_method_that_is_as_before_and_makes_others_anew() -> No
     assert c.classify(udp(3), 0.0).reason == "custom"
 
 
-def test_where_the_new_method_cannot_be_made_the_old_goes_on() -> None:
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_where_the_new_method_cannot_be_made_the_old_goes_on(kind: type[BaseException]) -> None:
     class Refusing(First):
         def prepare(self, uplinks, seed):
-            raise ValueError("not today")
+            raise kind("not today")
 
     c = Classifier(policy(First), seed=1)
     before = made(c)

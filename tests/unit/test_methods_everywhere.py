@@ -14,6 +14,8 @@ import pytest
 from classifier import Classifier, load_policy, replay
 from classifier.commands import main
 from classifier.config import parse_policy
+from classifier.testing import PolicyAssertionError
+from classifier.testing import replay as replay_in_test
 
 CONFIG = """
 [gateway]
@@ -99,6 +101,31 @@ def test_explain_says_that_it_decided_or_that_it_failed(
     assert found["reason"] == "weighted"
     assert found["notes"][0].startswith("the method of balancer all failed, so that its weights")
     assert "RuntimeError: no idea" in found["notes"][0]
+
+
+def test_replay_and_simulate_say_that_it_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config(tmp_path, "custom_methods:Raising")
+    flows = capture(tmp_path, [datetime(2024, 2, 3, tzinfo=UTC)] * 5)
+    said = "balancer all: its method failed 5 times, so that its weights decided; the last time: "
+    for arguments in (
+        ["replay", file, flows, "--against", file],
+        ["simulate", file, "--flows", "5", "--remotes", "uniform:1000000"],
+    ):
+        assert main([*arguments, "--json", "--seed", "1"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["balancers"] == {"all": {"errors": 5}}
+        assert f"nfq-classifier: {said}RuntimeError: no idea" in err
+        if arguments[0] == "replay":
+            assert f"nfq-classifier: {file}: {said}" in err
+
+
+def test_a_test_of_a_policy_whose_method_fails_does_not_pass(tmp_path: Path) -> None:
+    file = config(tmp_path, "custom_methods:Raising")
+    flows = capture(tmp_path, [datetime(2024, 2, 3, tzinfo=UTC)] * 5)
+    with pytest.raises(PolicyAssertionError, match=r"its method failed 5 times.*no idea"):
+        replay_in_test(file, flows)
 
 
 def test_check_shows_method_and_options_and_no_shares_that_nobody_knows(

@@ -23,7 +23,7 @@ def arguments(parser: argparse._ActionsContainer) -> None:
 def wanted(options: argparse.Namespace) -> bool:
     if options.annotate is None:
         return False
-    check_annotated(options.captures, options.annotate)
+    check_annotated(options.captures)
     return True
 
 

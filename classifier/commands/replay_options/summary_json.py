@@ -40,6 +40,7 @@ def summary(report: Report) -> dict[str, object]:
         "uplinks": {name: asdict(use) for name, use in report.uplinks.items()},
         "direct": _sums(report.direct),
         "rules": [asdict(rule) for rule in report.rules],
+        "balancers": {name: {"errors": found.errors} for name, found in report.balancers.items()},
         "dropped": _sums(report.dropped),
         "inbound": _sums(report.inbound),
         "untracked": report.untracked,

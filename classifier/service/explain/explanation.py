@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
 
 from classifier.engine.engine import Engine
 from classifier.engine.sticky_by_hand import sticky_show
 from classifier.host.state import table_of
 from classifier.policy import Balancer, Policy, Rule
-from classifier.service.explain.flow import Flow, first_packet
+from classifier.service.explain.flow import Address, Flow, first_packet
 from classifier.service.explain.matching import why_not
 
+_BROADCAST = IPv4Address("255.255.255.255")
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
+"""Taken for broadcast by the kernel, too (net/ipv4/fib_frontend.c, __inet_dev_addr_type)."""
 _WHY = {
     "pinned": "the rule names this uplink",
     "nth": "weighted round robin; this is what the next flow gets",
@@ -76,9 +80,10 @@ def explained(policy: Policy, engine: Engine, flow: Flow, now: int = 0) -> Expla
 def _not_classified(policy: Policy, flow: Flow) -> Explanation | None:
     """The explanation of a flow that never reaches the classifier; None for any other."""
     mark, table = 0, None
-    if flow.in_interface is None:
-        if policy.gateway.local:
-            return None
+    kind = _kind_left_alone(flow.destination)
+    if flow.in_interface is None and policy.gateway.local and kind is None:
+        return None
+    if flow.in_interface is None and not policy.gateway.local:
         why = "locally originated flows are not classified, because gateway.local is false"
     elif uplink := next((u for u in policy.uplinks if u.interface == flow.in_interface), None):
         mark, table = policy.mark(uplink), table_of(uplink)
@@ -86,6 +91,8 @@ def _not_classified(policy: Policy, flow: Flow) -> Explanation | None:
             f'a flow that comes in on uplink "{uplink.name}" is not classified; the kernel gives it'
             " the mark of that uplink, so that replies leave there"
         )
+    elif kind is not None and flow.in_interface in (None, *policy.gateway.lan):
+        why = f"flows to {kind} are not classified; the main routing table decides"
     elif flow.in_interface in policy.gateway.lan:
         return None
     else:
@@ -97,6 +104,18 @@ def _not_classified(policy: Policy, flow: Flow) -> Explanation | None:
         flow=str(flow), rule=None, balancer=None, method=None, sticky=None, uplink=None,
         reason="direct", mark=mark, table=table, why=why, way=(), notes=_notes(policy, flow),
     )  # fmt: skip
+
+
+def _kind_left_alone(address: Address) -> str | None:
+    """What the kernel's addrtype match of the gateway's rules tells from the address alone; which
+    other ones are the host's own, or broadcast of its networks, is not known here."""
+    if address.is_multicast:
+        return "multicast addresses"
+    if address.is_loopback:
+        return "loopback addresses"
+    if address.version == 4 and (address in _THIS_NETWORK or address == _BROADCAST):
+        return "broadcast addresses"
+    return None
 
 
 def _classified(policy: Policy, engine: Engine, flow: Flow, now: int) -> Explanation:

@@ -1,0 +1,38 @@
+"""Nothing that is read is written over, and no two outputs go to one file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from classifier.errors import UsageError
+from classifier.replay.captures import STANDARD_INPUT, files
+
+_OUTPUTS = ("report", "flows_to", "annotate")
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises UsageError with the option; also CaptureError for a folder without captures."""
+    outputs = {
+        f"--{name.replace('_', '-')}": path
+        for name in _OUTPUTS
+        if (path := getattr(options, name)) is not None
+    }
+    if not outputs:
+        return
+    inputs = {options.file: "the configuration", options.against: "the configuration of --against"}
+    inputs |= dict.fromkeys(files(options.captures), "one of the captures")
+    before: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path.exists() and not path.is_file():
+            continue  # into a pipe or a device, where nothing is lost
+        for name, what in inputs.items():
+            if name not in (None, STANDARD_INPUT) and _same(path, Path(name)):
+                raise UsageError(f"{option} {path}: is {what}: must be another file")
+        other = before.setdefault(path.resolve(), option)
+        if other != option:
+            raise UsageError(f"{option} {path}: is the file of {other}, too: must be another file")
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
