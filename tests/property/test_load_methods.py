@@ -56,7 +56,7 @@ MEASUREMENTS = st.tuples(
 STEPS = st.lists(st.one_of(MEASUREMENTS, st.integers(1, 12)), min_size=2, max_size=30)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(policy=policies(), steps=STEPS)
 def test_every_flow_goes_where_the_model_puts_it(policy, steps):
     classifier, model, numbers = Classifier(policy, 1), Model(policy, 1), count()

@@ -138,7 +138,7 @@ class Counted:
             assert getattr(counters, name) == self.others[name]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(policy=policies(), seed=st.integers(0, 2**64 - 1), steps=steps)
 def test_decisions_and_counters_go_on_as_the_model_says(policy, seed, steps):
     classifier, model, counted = Classifier(policy, seed), Model(policy, seed), Counted()
@@ -169,7 +169,7 @@ def test_decisions_and_counters_go_on_as_the_model_says(policy, seed, steps):
         counted.check(classifier)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     several=st.lists(policies(), min_size=2, max_size=5),
     flows=st.lists(packets(), min_size=1, max_size=20),
