@@ -88,8 +88,9 @@ class Service:
         self._stopping = False
         self._reloads = 0
         self._changing = asyncio.Lock()
-        self._storing = asyncio.Lock()
         """Held while the host or the policy is looked at and changed."""
+        self._storing = asyncio.Lock()
+        """Held while what was asked by hand is read, changed and written."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, signals: Signals) -> None:
