@@ -16,7 +16,6 @@ from classifier.host.snapshot import Snapshot
 from classifier.host.state import PRIORITIES, PROTOCOL, Family, table_of
 from classifier.policy import Policy
 
-
 _PRIORITIES = ", ".join(f"{some.start} to {some.stop - 1}" for some in PRIORITIES)
 
 

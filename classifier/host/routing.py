@@ -58,8 +58,12 @@ def stand_in(policy: Policy, snapshot: Snapshot, family: Family) -> Uplink | Non
     """
     if not policy.gateway.local or snapshot.default_interfaces(family):
         return None
-    usable = (u for u in uplinks_of(policy, family) if not unusable(u, snapshot, family))
-    return next(usable, None)
+    uplinks = _tunnels_last(uplinks_of(policy, family), snapshot)
+    return next((u for u in uplinks if not unusable(u, snapshot, family)), None)
+
+
+def _tunnels_last(uplinks: tuple[Uplink, ...], snapshot: Snapshot) -> list[Uplink]:
+    return sorted(uplinks, key=lambda uplink: has_endpoints(uplink, snapshot))
 
 
 def unusable(uplink: Uplink, snapshot: Snapshot, family: Family) -> str | None:
@@ -138,38 +142,48 @@ def rules(policy: Policy, snapshot: Snapshot, family: Family) -> Iterator[Routin
     # that it would have left by unmarked.
     for uplink in uplinks:
         yield RoutingRule(family, GUARD_PRIORITY, None, mark=(policy.mark(uplink), mask))
-    if stand_in(policy, snapshot, family) is not None:
-        yield from _past_sources(family, (policy.gateway.marks.direct, mask))
+    direct = (policy.gateway.marks.direct, mask)
+    without_default = stand_in(policy, snapshot, family) is not None
+    if without_default:
+        # Own packets have the address of the uplink that their first lookup found then. It must
+        # not lead them there once they are `direct`.
+        yield RoutingRule(family, GUARD_PRIORITY, None, mark=direct, goto=PAST_PRIORITY)
     yield from by_source
     if tunnels and endpoints:
         yield from (replace(rule, priority=SOURCE_PRIORITY) for rule in by_interface)
+    if without_default:
+        # What `goto` leads to has to be there. It finds nothing that SPECIFIC_PRIORITY did not.
+        yield RoutingRule(family, PAST_PRIORITY, MAIN_TABLE, mark=direct, specific_only=True)
     if policy.gateway.local:
-        yield from _first_lookups(uplinks, family, (0, mask))
+        yield from _first_lookups(policy, snapshot, family)
 
 
-def _past_sources(family: Family, direct: tuple[int, int]) -> Iterator[RoutingRule]:
-    """While main has no default route, an own packet has the source address of the uplink that its
-    first lookup found. If it becomes `direct`, that must not lead it to that uplink."""
-    yield RoutingRule(family, GUARD_PRIORITY, None, mark=direct, goto=PAST_PRIORITY)
-    # What `goto` leads to has to be there; it finds nothing that SPECIFIC_PRIORITY had not.
-    yield RoutingRule(family, PAST_PRIORITY, MAIN_TABLE, mark=direct, specific_only=True)
-
-
-def _first_lookups(
-    uplinks: tuple[Uplink, ...], family: Family, unmarked: tuple[int, int]
-) -> Iterator[RoutingRule]:
+def _first_lookups(policy: Policy, snapshot: Snapshot, family: Family) -> Iterator[RoutingRule]:
     """The kernel looks for a route of an own packet before any hook sees it; without one the
     program gets ENETUNREACH and nothing is classified. Where main has no default route, any
     uplink's does: the mark of the decision leads the packet on. So an uplink that is found dead by
     its probes, whose table has a route still, does no harm here; one whose link is down has none.
 
-    The tables are those of the marks, `direct` packets do not come here, and each rule has a
-    priority of its own, since of equal ones the kernel keeps the order in which they were added.
+    Tunnels come last, and never for what they send themselves. Each uplink has a priority of its
+    own, since of equal ones the kernel keeps the order in which they were added.
     """
-    for priority, uplink in enumerate(uplinks, FIRST_LOOKUP_PRIORITIES.start):
-        yield RoutingRule(
-            family, priority, table_of(uplink), mark=unmarked, in_interface=LOOPBACK
-        )
+    unmarked = (0, policy.gateway.mask)
+    endpoints = tunnel_endpoints(policy, snapshot, family)
+    priority = FIRST_LOOKUP_PRIORITIES.start
+    for uplink in _tunnels_last(uplinks_of(policy, family), snapshot):
+        if has_endpoints(uplink, snapshot) and endpoints:
+            for endpoint in endpoints:
+                yield RoutingRule(
+                    family,
+                    priority,
+                    None,
+                    mark=unmarked,
+                    destination=endpoint,
+                    in_interface=LOOPBACK,
+                )
+            priority, endpoints = priority + 1, ()
+        yield RoutingRule(family, priority, table_of(uplink), mark=unmarked, in_interface=LOOPBACK)
+        priority += 1
 
 
 def _by_source(uplink: Uplink, snapshot: Snapshot, family: Family) -> Iterator[RoutingRule]:
