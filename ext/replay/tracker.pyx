@@ -477,8 +477,8 @@ cdef class Tracker:
         if flow.flags & HELPED:
             end_control(&self.helpers, <uint32_t>extra.own.control)
 
-    # The gateway ends the connections of an uplink, for one family. What is left of a flow says only
-    # that answers to it are late.
+    # The gateway ends the connections of an uplink, for one family; with 0, those on no uplink that
+    # have had no answer. What is left of a flow says only that answers to it are late.
     cdef void _flush(self, uint8_t uplink, uint8_t family) noexcept nogil:
         cdef uint32_t at, number
         cdef Flow* flow
@@ -490,6 +490,7 @@ cdef class Tracker:
             if (
                 self.table.extras[number].placement == uplink and flow.expires > self.now
                 and flow.protocols & 0xFF == family
+                and (uplink or not flow.flags & SEEN_REPLY)
             ):
                 self._close(number)
                 self.table.extras[number].own.forgotten_at = flow.expires
