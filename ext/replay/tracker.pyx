@@ -18,6 +18,10 @@ from classifier.engine.protocols cimport TCP
 from classifier.engine.wire cimport Packet
 from classifier.replay.arrival cimport Arrival, classify, set_packet
 from classifier.replay.carried cimport Carried
+from classifier.replay.expectations cimport (
+    FTP_PORT, begin_control, end_control, free_helpers, read_control, reserve_controls,
+    take_expected,
+)
 from classifier.replay.flow_log cimport (
     PLACED_DIRECT, PLACED_DROPPED, PLACED_INBOUND, DecidedFlow, FlowLog,
 )
@@ -36,10 +40,6 @@ from classifier.replay.flows cimport (
     resize,
 )
 from classifier.replay.fragments cimport HELD, REFUSED, Datagram, FragmentTable, Outcome
-from classifier.replay.helpers cimport (
-    FTP_PORT, begin_control, end_control, free_helpers, read_control, reserve_controls,
-    take_expected,
-)
 from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport left_alone, set_network, within
 from classifier.replay.observer cimport NO_PARENT, Event, Observer
