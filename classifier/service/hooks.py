@@ -68,7 +68,7 @@ class Hooks:
                 self._running[name] = asyncio.get_running_loop().create_task(self._deliver(name))
 
     async def close(self) -> None:
-        """Give what runs `STOP_SECONDS` to end, then end it; the next start tells what is so then."""
+        """Give what runs `STOP_SECONDS` to end, then end it; the next start tells anew."""
         self._closed = True
         if self._running:
             tasks = list(self._running.values())
