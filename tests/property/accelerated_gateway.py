@@ -166,7 +166,7 @@ class AcceleratedGateway:
         self._use(self.uplinks.usable(look))
 
     def _use(self, usable: Usable) -> None:
-        place(self.classifier.engine, self.policy, usable, self._usable)
+        place(self.classifier.engine, self.policy, usable)
         self._usable = usable
 
     def _probe(self) -> None:

@@ -61,11 +61,12 @@ class Author:
             options={"tolerance": 0.01} if method == "fastest" else {},
             custom=ByAddress if ":" in method else None,
             members=tuple(
-                Member(u, self.mostly(number % 2 + 1, 4))
+                Member(u, self.mostly(number % 2 + 1, 4), self.mostly(number // 2 + 1, 1))
                 for number, u in enumerate(uplinks)
                 if number == 0 or self.mostly(True, False)
             ),
             sticky=self.mostly(sticky, None),
+            least_up=self.mostly(1, 2),
             fallback=self.chance.choice(["direct", "drop", *uplinks]),
         )
 
@@ -161,7 +162,7 @@ def test_decisions_and_counters_go_on_as_the_model_says(policy, seed, steps):
         elif isinstance(step, tuple):
             if step[0] in names:
                 classifier.engine.set_usable(*step)
-                model.set_usable(*step)
+                model.set_usable({step[0]: step[1:]})
         else:
             got = classifier.classify(render(step), now / 1000, step.interface, step.user)
             assert (got.uplink, got.rule, got.reason, got.mark) == model.decide(step, now)
