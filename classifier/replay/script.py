@@ -13,7 +13,7 @@ from classifier.engine.engine import Engine
 from classifier.errors import UsageError
 from classifier.policy import Policy
 from classifier.state.asked import Asked
-from classifier.uplinks.endings import Family, States, to_end
+from classifier.uplinks.endings import Family, States, to_end, to_try_again
 from classifier.uplinks.placing import place
 from classifier.uplinks.state import Link, UplinkState
 
@@ -30,7 +30,8 @@ class Script(Protocol):
         """Milliseconds since the first packet at which there is something to do next."""
 
     def run(self, now: int) -> list[tuple[int, Family]]:
-        """Do what is due at `now`; uplink ids and families whose connections end by that."""
+        """Do what is due at `now`; uplink ids and families whose connections end by that. Id 0:
+        those on no uplink that have had no answer."""
 
 
 class Together:
@@ -132,6 +133,10 @@ class UplinkScript:
                 # A flow that began just now would be put on this uplink once more.
                 self._engine.forget_in_flight(uplink.name)
                 ended.append((uplink.id, family))
+            for back, family in to_try_again(self._policy, before, self._states):
+                if back is None:
+                    self._engine.forget_in_flight(None)
+                    ended.append((0, family))
         return ended
 
     def _judged(self) -> States:

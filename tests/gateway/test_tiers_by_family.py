@@ -34,7 +34,8 @@ def test_an_uplink_that_lost_ipv4_gives_ipv4_flows_to_the_standby_and_keeps_thos
     own = gateway.addresses.uplink("wired")
     address = f"{own.own}/{own.prefix} dev {own.interface}"
     shell(gateway.gateway, f"ip address del {address}")
-    eventually(lambda: wired_says("IPv4: eth0 has no IPv4 address; IPv6: not probed"), "IPv4 is lost")
+    lost = "IPv4: eth0 has no IPv4 address; IPv6: not probed"
+    eventually(lambda: wired_says(lost), "IPv4 is lost")
     assert taken(gateway, 4) == {"wifi1"}
     assert taken(gateway, 6) == {"wired"}
     explanation = asked(gateway, gateway.flows(1, "tcp", 8080)[0])

@@ -93,6 +93,7 @@ def test_what_a_standby_is_remembered_for_is_forgotten_with_its_return_to_standb
     assert flows.placed(IPV4, 2) == "cc"
     assert flows.placed(IPV6, 2) == "aa"
     flows.use({"a": BOTH, "b": ONLY[6], "c": BOTH})
+    assert flows.engine.counters().sticky_entries == 1  # of IPv6
     assert flows.placed(IPV4, 2) == "aa"
     assert flows.placed(IPV6, 2) == "aa"
     flows.use({"a": ONLY[6], "b": ONLY[6], "c": BOTH})
