@@ -13,11 +13,20 @@ import os
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from classifier.lab import features, programs
 
 _NO_KERNEL = "this kernel cannot run gateway tests: "
 _REEXECUTED = "CLASSIFIER_TESTS_IN_USER_NAMESPACE"
+
+# How long an example takes says how busy the machine is.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+# `pytest tests/property --hypothesis-profile long` looks for minutes to hours.
+settings.register_profile("long", settings(), max_examples=2000, stateful_step_count=60)
 
 
 @pytest.hookimpl(tryfirst=True)
