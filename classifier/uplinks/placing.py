@@ -13,14 +13,13 @@ Usable = Mapping[str, frozenset[Literal[4, 6]]]
 """Uplink to the families whose new flows it takes."""
 
 
-def place(engine: Engine, policy: Policy, usable: Usable, before: Usable) -> None:
-    """From here on flows are decided by `policy`, on the uplinks that are usable; `before` is what
-    was said the last time."""
+def place(engine: Engine, policy: Policy, usable: Usable) -> None:
+    """From here on flows are decided by `policy`, on the uplinks that are usable."""
     active = with_active_tiers(policy, [name for name, able in usable.items() if able])
     families = {name: (4 in able, 6 in able) for name, able in usable.items()}
     if active != engine.policy:
         engine.replace_policy(active, families)
         return
-    for name, able in usable.items():
-        if before.get(name) != able:
-            engine.set_usable(name, *families[name])
+    for name, wanted in families.items():
+        if engine.usable_families(name) != wanted:
+            engine.set_usable(name, *wanted)

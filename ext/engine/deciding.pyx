@@ -169,12 +169,13 @@ cdef bint find_in_flight(
 
 cdef bint carry_over(State* state, Slot* entry) noexcept nogil:
     # Takes a flow in flight to this policy from the one that decided it, which is fewer than
-    # 65536 policies ago. False: its uplink is gone, and its id may be another's by now.
+    # 65536 policies ago. False: its uplink is gone, and its id may be another's by now, or
+    # such flows were forgotten.
     cdef uint64_t* decided = value(entry)
     cdef uint8_t uplink = <uint8_t>(decided[0] >> 8)
     cdef uint64_t ago = (state.compiled.generation - (decided[0] >> 48)) & 0xFFFF
     cdef int32_t rule = -1, i
-    if uplink and state.compiled.since[uplink] + ago > state.compiled.generation:
+    if state.compiled.since[uplink] + ago > state.compiled.generation:
         return False
     if decided[1]:
         for i in range(state.compiled.rule_count):

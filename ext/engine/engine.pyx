@@ -206,11 +206,12 @@ cdef class Engine:
         return [one.method for one in self.in_use if one is not None]
 
     def forget_in_flight(self, name):
-        """Flows in flight on an uplink are decided anew with their next packet."""
+        """Flows in flight on an uplink are decided anew with their next packet; with None, those on
+        no uplink."""
         cdef uint8_t id
         cdef uint64_t now
         with self.replacing, self.naming:
-            id = self._uplink(name).id
+            id = 0 if name is None else self._uplink(name).id
             now = self.state.compiled.generation
             self.in_use_by_policy = {now: self.in_use, now + 1: self.in_use}
             with nogil:

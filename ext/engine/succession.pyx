@@ -37,6 +37,7 @@ cdef int find_uplinks(
     cdef int number
     for number in range(256):
         next.since[number] = next.generation
+    next.since[0] = before.since[0]
     ids_before = {uplink.name: uplink.id for uplink in policy_before.uplinks}
     for uplink in policy.uplinks:
         id = uplink.id

@@ -256,7 +256,7 @@ class Model:
                 }
         self.begin_turns()
 
-    def forget_in_flight(self, name: str) -> None:
+    def forget_in_flight(self, name: str | None) -> None:
         self.in_flight = {key: flow for key, flow in self.in_flight.items() if flow[0] != name}
 
     def shares(self, balancer: Balancer, family: int) -> dict[str, int]:

@@ -95,7 +95,7 @@ steps = st.lists(
         packets(),
         packets(),
         st.sampled_from([1, 2500, 5000]),
-        st.sampled_from(NAMES),
+        st.sampled_from([*NAMES, None]),
         st.tuples(st.sampled_from(NAMES), mostly(True, False), mostly(True, False)),
         st.tuples(policies(), st.dictionaries(st.sampled_from(NAMES), families)),
     ),
@@ -148,8 +148,8 @@ def test_decisions_and_counters_go_on_as_the_model_says(policy, seed, steps):
         names = {uplink.name for uplink in classifier.policy.uplinks}
         if isinstance(step, int):
             now += step
-        elif isinstance(step, str):
-            if step in names:
+        elif step is None or isinstance(step, str):
+            if step is None or step in names:
                 classifier.engine.forget_in_flight(step)
                 model.forget_in_flight(step)
         elif isinstance(step, tuple) and isinstance(step[0], Policy):
