@@ -88,7 +88,7 @@ cdef void name_interface(const State* state, uint16_t number, char* name) noexce
 cdef size_t answer_in_cython(State* state, Question* questions, size_t count) noexcept nogil:
     cdef uint64_t generation = state.compiled.generation
     cdef size_t i, left = 0
-    cdef const Question* question
+    cdef Question* question
     for i in range(count):
         question = &questions[i]
         if question.lookup.asked and question.lookup.asked_for == question.balancer:
@@ -104,7 +104,7 @@ cdef size_t answer_in_cython(State* state, Question* questions, size_t count) no
     return left
 
 
-cdef void ask_one_method(State* state, const Question* questions, size_t count) noexcept nogil:
+cdef void ask_one_method(State* state, Question* questions, size_t count) noexcept nogil:
     # The method of the first question, about all flows that are for it.
     cdef Told told
     cdef const Balancer* balancer = &state.compiled.balancers[questions[0].balancer]
@@ -139,7 +139,7 @@ cdef void tell(const State* state, Balancer* balancer, Told* told) noexcept nogi
 
 
 cdef void ask_about(
-    const State* state, void* method, Pick pick, const Question* question, Told* told
+    const State* state, void* method, Pick pick, Question* question, Told* told
 ) noexcept nogil:
     # The answer is the id of the uplink that the method picked, or 0.
     cdef Lookup* lookup = question.lookup
