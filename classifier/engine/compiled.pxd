@@ -17,7 +17,7 @@ cdef struct Compiled:
     Matcher matcher
     Target* targets            # by rule
     uint64_t* rule_digests     # of the rules' names, by which a rule is known to the next policy
-    uint64_t* rule_flows       # flows that each rule took
+    uint64_t* rule_flows       # flows that each rule took, of IPv4 and of IPv6 in turn
     int32_t rule_count
     Balancer* balancers
     uint32_t balancer_count

@@ -94,8 +94,7 @@ def parse_event(text: str, policy: Policy) -> UplinkEvent:
 class UplinkScript:
     """Tells `engine` which uplinks it can use, from the start and at each of `events`.
 
-    All are up at the start, unless `asked` says otherwise; of a balancer the engine gets the tiers
-    that are in use then.
+    All are up at the start, unless `asked` says otherwise.
     """
 
     def __init__(

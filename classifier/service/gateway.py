@@ -393,7 +393,7 @@ class Service:
         figures = status.Figures(
             policy=self._classifier.policy,
             lives={u.name: self._uplinks.figures(u) for u in self._policy.uplinks},
-            usable=frozenset(name for name, families in self._usable.items() if families),
+            usable=self._usable,
             counters=self._classifier.counters(),
             queue=status.QueueFigures(),
             uptime=time.monotonic() - self._started,

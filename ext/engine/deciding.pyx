@@ -122,7 +122,7 @@ cdef void decide_packet(State* state, Lookup* lookup, Decision* decision) noexce
         find_rule(state, lookup)
     decision.rule = lookup.rule
     if lookup.rule >= 0:
-        state.compiled.rule_flows[lookup.rule] += 1
+        state.compiled.rule_flows[2 * lookup.rule + (lookup.packet.family == 6)] += 1
     use_target(state, lookup, decision)
     slot = insert(
         &state.in_flight, slot, lookup.flow_digest, state.now + FLIGHT_TIME, 0, 0, state.now
@@ -226,13 +226,12 @@ cdef uint8_t pick_uplink(
     # An uplink by sticky entry or by method, 0 if none can take the flow. The sticky key that
     # `find_rule` made is that of the rule's own balancer.
     cdef int family = lookup.packet.family == 6
-    cdef const uint8_t* usable = state.compiled.usable[family]
     cdef Slot* slot = NULL
     cdef uint8_t uplink
     if not lookup.has_rule and (balancer.remembers or balancer.method == HASH):
         lookup.sticky = sticky_key(balancer, &state.hash_key, &lookup.packet)
     if balancer.remembers:
-        uplink = remembered(balancer, &lookup.sticky, usable, state.now, &slot)
+        uplink = remembered(balancer, &lookup.sticky, family, state.now, &slot)
         if uplink:
             reason[0] = STICKY
             return uplink
@@ -278,10 +277,18 @@ cdef int32_t to_be_asked(State* state, Lookup* lookup) noexcept nogil:
         key = lookup.sticky
         if step:
             key = sticky_key(balancer, &state.hash_key, &lookup.packet)
-        if is_remembered(balancer, &key, state.compiled.usable[family], state.now):
+        if is_remembered(balancer, &key, family, state.now):
             return -1
         lookup.asked_key = key.digest
     return target.index
+
+
+cdef bint holds_answer(const State* state, const Lookup* lookup) noexcept nogil:
+    cdef const Balancer* balancer
+    if lookup.fault or not lookup.asked:
+        return False
+    balancer = &state.compiled.balancers[lookup.asked_for]
+    return balancer.in_use[lookup.packet.family == 6][lookup.answer]
 
 
 cdef uint8_t chosen_by_custom(
@@ -294,7 +301,7 @@ cdef uint8_t chosen_by_custom(
     if choice.count == 0:
         return 0
     if lookup.asked and lookup.asked_for == <uint16_t>(balancer - state.compiled.balancers):
-        if state.compiled.usable[family][lookup.answer]:
+        if holds_answer(state, lookup):
             uplink = lookup.answer
         elif balancer.method == CYTHON and not lookup.answer:
             balancer.errors += 1
