@@ -1,4 +1,5 @@
-"""Steps of the compiled code that only tests look at alone: probes.pyx, compiled when it is wanted.
+"""Steps of the compiled code that only tests look at alone, and methods in Cython: probes.pyx,
+compiled when it is wanted.
 
 What was compiled stays in build/probes, under a name made of all that it was compiled from.
 """
@@ -31,7 +32,9 @@ def _probes() -> ModuleType:
 
 
 _module = _probes()
+ByAddressInCython = _module.ByAddressInCython
 StickyTable = _module.StickyTable
+WaitingInCython = _module.WaitingInCython
 headers = _module.headers
 message_read = _module.message_read
 packets_read = _module.packets_read

@@ -1,10 +1,13 @@
 # cython: language_level=3
-"""What the compiled code reads and writes, for tests that look at one step of it alone."""
+"""What the compiled code reads and writes, for tests that look at one step of it alone; methods in Cython."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from posix.unistd cimport usleep
 
+from classifier.engine.cython_method cimport CythonMethod
+from classifier.engine.method_values cimport NewFlow, UplinkFigures
 from classifier.engine.tables cimport (
     USED_AGAIN, Slot, Table, create, destroy, expires, find, holder, insert, new_tag, remove,
     slot_at, use_again,
@@ -147,3 +150,41 @@ cdef class StickyTable:
                     self.table.holders.holders[i].entries
                 )
         return counts, self.table.holders.count
+
+
+cdef class ByAddressInCython(CythonMethod):
+    """As `ByAddress` of the model."""
+
+    cdef int32_t pick(
+        self, const NewFlow* flow, const UplinkFigures* uplinks, uint32_t count, double now
+    ) noexcept nogil:
+        cdef uint64_t high = flow.packet.dst[0], low = flow.packet.dst[1]
+        if flow.packet.sport == 22:
+            return -1
+        if flow.packet.family == 4:
+            high = 0
+            low = <uint32_t>low
+        # 2 to the 64th is 1 more than the largest number.
+        high = (high % count) * (<uint64_t>0xFFFFFFFFFFFFFFFF % count + 1)
+        return <int32_t>((high + low % count + flow.packet.sport) % count)
+
+
+cdef class WaitingInCython(CythonMethod):
+    """The first uplink, at once; for port 99 not before `go_on` is 1."""
+
+    cdef readonly int waiting
+    cdef public int go_on
+    cdef object __weakref__
+
+    cdef int32_t pick(
+        self, const NewFlow* flow, const UplinkFigures* uplinks, uint32_t count, double now
+    ) noexcept nogil:
+        cdef int milliseconds
+        if flow.packet.dport == 99:
+            self.waiting = 1
+            for milliseconds in range(30000):
+                if self.go_on:
+                    break
+                usleep(1000)
+            self.waiting = 0
+        return 0

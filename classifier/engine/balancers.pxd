@@ -4,7 +4,6 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from classifier.engine.cython_method cimport Pick
 from classifier.engine.hashing cimport HashKey
 from classifier.engine.loads cimport Loads
-from classifier.engine.method_values cimport UplinkFigures
 from classifier.engine.methods cimport Choice
 from classifier.engine.tables cimport Slot, Table
 from classifier.engine.wire cimport Packet
@@ -32,7 +31,7 @@ cdef enum Method:
     WEIGHTED = 1
     HASH = 2
     CUSTOM = 3            # of the user, in Python: asked before the lock is taken for the last step
-    CYTHON = 4            # of the user, in Cython
+    CYTHON = 4            # of the user, in Cython: asked in the same place
     LEAST_LOADED = 10
     OVERFLOW = 11
     FASTEST = 12
@@ -50,7 +49,6 @@ cdef struct Balancer:
     double option         # of the methods that go by load: their tolerance or share
     void* custom          # Cython: the method, which the engine holds,
     Pick pick             # how it is called,
-    UplinkFigures* figures    # room for what it is told,
     uint64_t errors       # and how often it returned none of the uplinks
     uint8_t in_use[2][256]    # which of its uplinks take flows now, by family and id
     Choice choices[2]     # by family; nth: the first serves both while `shared`

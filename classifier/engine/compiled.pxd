@@ -21,7 +21,7 @@ cdef struct Compiled:
     int32_t rule_count
     Balancer* balancers
     uint32_t balancer_count
-    bint asks_python           # some balancer's method is one in Python
+    bint asks                  # some balancer's method is one of a user
 
 # Fills in what is all 0 before, but for the sticky tables; no uplink is usable yet. `interfaces` are
 # the numbers of those that the rules may name. UsageError when the policy has what cannot be counted

@@ -1,19 +1,10 @@
 # Methods of one's own in Python: how they are asked, and what is done about those that fail.
 cimport cython
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from classifier.engine.deciding cimport Lookup, State
-
-cdef struct Question:
-    Lookup* lookup       # where the answer goes
-    uint16_t balancer    # number
-
-# The flows among some packets that a method is to be asked about, each once; how many there are. With
-# the lock held.
-cdef size_t find_questions(
-    State* state, Lookup* lookups, size_t count, Question* questions
-) noexcept nogil
+from classifier.engine.questions cimport Question
 
 @cython.final
 cdef class CustomMethod:

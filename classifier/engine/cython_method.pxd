@@ -18,9 +18,8 @@ from classifier.engine.method_values cimport NewFlow, UplinkFigures
 
 cdef class CythonMethod:
     # The index of the uplink for a flow; any other number is an error, and the weights decide. There
-    # is at least one uplink. It is called with the engine's lock held, so that calls never overlap;
-    # it must not wait for anything, and what it points to holds during the call only. `now` is in
-    # seconds.
+    # is at least one uplink. What the pointers lead to holds during the call only. `now` is in seconds.
+    # The engine's lock is not held: each queue has a thread, and calls of several may overlap.
     cdef int32_t pick(
         self, const NewFlow* flow, const UplinkFigures* uplinks, uint32_t count, double now
     ) noexcept nogil

@@ -1,6 +1,7 @@
 # How a flow is decided: parse -> in-flight table -> rules -> sticky table -> method -> mark.
 #
-# All of it happens under the engine's lock, in steps over a few packets at once.
+# All of it but asking methods of users happens under the engine's lock, in steps over a few packets
+# at once.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -47,7 +48,7 @@ cdef struct Lookup:
     bint has_rule              # `rule` and, for a balancer that needs it, `sticky` are known
     int32_t rule
     StickyKey sticky
-    bint asked                 # a method in Python was asked about this flow,
+    bint asked                 # a method of a user was asked about this flow,
     uint64_t asked_key         # by this sticky key,
     uint16_t asked_for         # for this balancer,
     uint8_t answer             # and gave this uplink id; 0: it failed
@@ -61,11 +62,13 @@ cdef struct Counts:
     uint64_t uplinks[256]      # flows placed, by id
 
 cdef struct State:
-    # Everything that a decision reads or writes; only with the lock held.
+    # Everything that a decision reads or writes; only with the lock held, but for the figures that
+    # methods of users are told.
     pthread_mutex_t lock
     uint64_t now               # milliseconds, the latest seen
     int64_t epoch              # what methods of users are told is so much later
     uint64_t changes           # how often policy or usable uplinks have changed
+    uint32_t asking            # threads that ask a method in Cython now
     HashKey hash_key
     uint64_t random
     Compiled compiled
@@ -79,8 +82,8 @@ cdef void look_up_packets(
 ) noexcept nogil
 cdef void digest_flow(State* state, Lookup* lookup) noexcept nogil
 
-# For flows that a method in Python is to be asked about, between the steps: the number of the
-# balancer, or -1 if a table knows the flow or another kind of method places it.
+# For flows that a method of a user is to be asked about, between the steps: the number of the
+# balancer, or -1 if a table knows the flow or a method built in places it.
 cdef int32_t to_be_asked(State* state, Lookup* lookup) noexcept nogil
 
 # Whether a method in Python was asked, under this policy, and its balancer uses what it answered.

@@ -4,10 +4,10 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from classifier.engine.compiled cimport Compiled
-from classifier.engine.custom cimport Question
 from classifier.engine.deciding cimport (
     ACCEPT, DROP_PACKET, UNTOUCHED, Decision, Item, Lookup, State,
 )
+from classifier.engine.questions cimport Question
 from classifier.engine.wire cimport Packet
 
 @cython.final
@@ -23,6 +23,7 @@ cdef class Engine:
     cdef tuple names                # uplink names by id
     cdef tuple in_use               # by balancer: `MethodInUse`; None for methods built in
     cdef dict in_use_by_policy      # generation to `in_use`
+    cdef list retired               # methods of policies before that a thread may be asking still
 
     # Decide `count` packets at `now` (milliseconds, any epoch, never going back). Several queue
     # threads may share one engine: decisions are made under its lock. Allocates nothing, unless
@@ -38,7 +39,7 @@ cdef class Engine:
     ) noexcept nogil
 
     # Between the steps of a decision, with the lock held, which others may have meanwhile: asks the
-    # methods in Python.
+    # methods of users.
     cdef void ask_methods(self, Lookup* lookups, size_t count) noexcept nogil
     cdef void ask(self, Question* questions, size_t count, uint64_t generation) noexcept nogil
     cdef object answer(self, Question* questions, size_t count, tuple in_use)

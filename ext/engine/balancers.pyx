@@ -41,7 +41,6 @@ cdef int compile_balancer(
     balancer.weights = <int64_t*>calloc(balancer.count + 1, sizeof(int64_t))
     balancer.salts = <uint64_t*>calloc(balancer.count + 1, sizeof(uint64_t))
     balancer.tiers = <uint8_t*>calloc(balancer.count + 1, sizeof(uint8_t))
-    balancer.figures = <UplinkFigures*>calloc(balancer.count + 1, sizeof(UplinkFigures))
     for family in range(2):
         balancer.choices[family].uplinks = <WeightedUplink*>calloc(
             balancer.count + 1, sizeof(WeightedUplink)
@@ -50,7 +49,7 @@ cdef int compile_balancer(
             raise MemoryError("no memory for a balancer")
     if (
         balancer.uplinks == NULL or balancer.weights == NULL or balancer.salts == NULL
-        or balancer.tiers == NULL or balancer.figures == NULL
+        or balancer.tiers == NULL
     ):
         raise MemoryError("no memory for a balancer")
     for i, share in enumerate(policy_balancer.members):
@@ -123,7 +122,6 @@ cdef void destroy_balancer(Balancer* balancer) noexcept nogil:
     free(balancer.weights)
     free(balancer.salts)
     free(balancer.tiers)
-    free(balancer.figures)
     free(balancer.choices[0].uplinks)
     free(balancer.choices[1].uplinks)
     destroy(&balancer.sticky)

@@ -14,13 +14,13 @@ from cpython.exc cimport PyErr_SetInterrupt
 from libc.string cimport memset
 
 from classifier.engine.cython_method cimport CythonMethod
-from classifier.engine.deciding cimport seconds, to_be_asked, write_figures
+from classifier.engine.deciding cimport seconds, write_figures
 from classifier.engine.method_values cimport LiveUplink, flow_of
 
 from classifier.errors import UsageError
 
 LONGEST = 0.05
-"""Seconds for the flows of one batch, of which there are at most 64. By the clock on the wall, since a
+"""Seconds for the flows of one batch, of which there are at most 256. By the clock on the wall, since a
 method may wait for something: long enough that a busy machine does not make a good method late."""
 PATIENCE = 0.1
 """Seconds to wait for another thread's call to come back."""
@@ -28,37 +28,6 @@ MOST_LATE = 3
 """Batches in a row that take longer; then the method is not asked for some time."""
 SUSPENDED = 10000
 """Milliseconds of the engine's time."""
-
-
-cdef size_t find_questions(
-    State* state, Lookup* lookups, size_t count, Question* questions
-) noexcept nogil:
-    cdef size_t i, found = 0
-    cdef int32_t balancer
-    for i in range(count):
-        balancer = to_be_asked(state, &lookups[i])
-        if balancer >= 0 and not asked_already(state, questions, found, &lookups[i], balancer):
-            questions[found].lookup = &lookups[i]
-            questions[found].balancer = <uint16_t>balancer
-            found += 1
-    return found
-
-
-cdef bint asked_already(
-    const State* state, const Question* questions, size_t count, const Lookup* lookup, int32_t balancer
-) noexcept nogil:
-    # Whether a table will know the flow once those before it have their answers.
-    cdef size_t i
-    for i in range(count):
-        if questions[i].lookup.flow_digest == lookup.flow_digest:
-            return True
-        if (
-            state.compiled.balancers[balancer].remembers and questions[i].balancer == balancer
-            and questions[i].lookup.asked_key == lookup.asked_key
-            and questions[i].lookup.packet.family == lookup.packet.family
-        ):
-            return True
-    return False
 
 
 cdef class CustomMethod:

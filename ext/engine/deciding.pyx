@@ -6,7 +6,7 @@ from classifier.engine.balancers cimport (
 from classifier.engine.hashing cimport address_pair, siphash
 from classifier.engine.loads cimport fuller, rate_with
 from classifier.engine.matching cimport Candidates, look_up, next_rule
-from classifier.engine.method_values cimport NewFlow, UplinkFigures
+from classifier.engine.method_values cimport UplinkFigures
 from classifier.engine.methods cimport Choice, WeightedUplink, drawn
 from classifier.engine.tables cimport Slot, expires, find, insert, prefetch, remove, value
 from classifier.engine.wire cimport parse
@@ -37,16 +37,19 @@ cdef void look_up_packets(
     State* state, const Item* items, Lookup* lookups, size_t count
 ) noexcept nogil:
     # Two passes: the first has asked for the memory that the second reads.
-    cdef size_t i
-    for i in range(count):
-        lookups[i].interface = items[i].interface
-        lookups[i].uid = items[i].uid
-        lookups[i].fault = parse(items[i].data, items[i].size, &lookups[i].packet)
-        if not lookups[i].fault:
-            digest_flow(state, &lookups[i])
-    for i in range(count):
-        if not lookups[i].fault and find(&state.in_flight, lookups[i].flow_digest).life == 0:
-            find_rule(state, &lookups[i])
+    cdef size_t i, first = 0, end
+    while first < count:
+        end = min(count, first + BATCH)
+        for i in range(first, end):
+            lookups[i].interface = items[i].interface
+            lookups[i].uid = items[i].uid
+            lookups[i].fault = parse(items[i].data, items[i].size, &lookups[i].packet)
+            if not lookups[i].fault:
+                digest_flow(state, &lookups[i])
+        for i in range(first, end):
+            if not lookups[i].fault and find(&state.in_flight, lookups[i].flow_digest).life == 0:
+                find_rule(state, &lookups[i])
+        first = end
 
 
 cdef void decide_packets(
@@ -266,10 +269,14 @@ cdef int32_t to_be_asked(State* state, Lookup* lookup) noexcept nogil:
         if turns_of(balancer, family).count:
             break
         target = &balancer.fallback
-    if balancer.method != CUSTOM or (lookup.asked and lookup.asked_for == target.index):
+    if (balancer.method != CUSTOM and balancer.method != CYTHON) or (
+        lookup.asked and lookup.asked_for == target.index
+    ):
         return -1
     if balancer.remembers:
-        key = sticky_key(balancer, &state.hash_key, &lookup.packet)
+        key = lookup.sticky
+        if step:
+            key = sticky_key(balancer, &state.hash_key, &lookup.packet)
         if is_remembered(balancer, &key, family, state.now):
             return -1
         lookup.asked_key = key.digest
@@ -293,38 +300,13 @@ cdef uint8_t chosen_by_custom(
     cdef uint8_t uplink = 0
     if choice.count == 0:
         return 0
-    if balancer.method == CYTHON:
-        uplink = picked(state, balancer, choice, lookup)
-    elif (
-        holds_answer(state, lookup)
-        and lookup.asked_for == <uint16_t>(balancer - state.compiled.balancers)
-    ):
-        uplink = lookup.answer
+    if lookup.asked and lookup.asked_for == <uint16_t>(balancer - state.compiled.balancers):
+        if holds_answer(state, lookup):
+            uplink = lookup.answer
+        elif balancer.method == CYTHON and not lookup.answer:
+            balancer.errors += 1
     reason[0] = BY_CUSTOM if uplink else BY_WEIGHTED
     return uplink if uplink else drawn(choice, &state.random)
-
-
-cdef uint8_t picked(
-    State* state, Balancer* balancer, const Choice* choice, const Lookup* lookup
-) noexcept nogil:
-    # By a method in Cython; 0 if it returned no uplink's index.
-    cdef NewFlow flow
-    cdef int32_t index
-    cdef uint32_t i
-    flow.packet = &lookup.packet
-    flow.in_interface = NULL
-    if lookup.interface < state.compiled.interface_count:
-        flow.in_interface = state.compiled.interface_names[lookup.interface]
-    flow.user = lookup.uid
-    for i in range(choice.count):
-        balancer.figures[i].weight = choice.uplinks[i].weight
-        balancer.figures[i].tier = choice.uplinks[i].tier
-        write_figures(state, choice.uplinks[i].id, 0, &balancer.figures[i])
-    index = balancer.pick(balancer.custom, &flow, balancer.figures, choice.count, seconds(state))
-    if 0 <= index < <int32_t>choice.count:
-        return choice.uplinks[index].id
-    balancer.errors += 1
-    return 0
 
 
 cdef void write_figures(

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from classifier.engine.balancers cimport CUSTOM, CYTHON, Balancer, name_digest
 from classifier.engine.compiled cimport begin, compile_policy, destroy_compiled, refresh_all
-from classifier.engine.custom cimport CustomMethod, MethodInUse, Question, find_questions
+from classifier.engine.custom cimport CustomMethod, MethodInUse
 from classifier.engine.cython_method cimport CythonMethod, pick_of
 from classifier.engine.deciding cimport (
     BATCH, decide_packet, decide_packets, digest_flow, holds_answer, look_up_packets,
@@ -14,6 +14,9 @@ from classifier.engine.hashing cimport splitmix
 from classifier.engine.loads cimport DOWN, UP, Loads, Measured, forget_load, take_measured
 from classifier.engine.mutex cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
+)
+from classifier.engine.questions cimport (
+    ASKED_TOGETHER, Question, answer_in_cython, find_questions,
 )
 from classifier.engine.succession cimport Succession, destroy_succession, prepare, succeed
 from classifier.engine.tables cimport create, destroy, latest
@@ -27,7 +30,7 @@ from classifier.engine.interfaces import named, numbered
 from classifier.errors import UsageError
 
 cdef enum:
-    # How often methods in Python are asked anew, when policy or uplinks changed while they were asked.
+    # How often methods of users are asked anew, when policy or uplinks changed while they were asked.
     MOST_TURNS = 3
 
 
@@ -61,6 +64,7 @@ cdef class Engine:
         self.interface_names = {number: name for name, number in self.interfaces.items()}
         self.in_use = self.methods_in_use(&self.state.compiled, policy, ())
         self.in_use_by_policy = {self.state.compiled.generation: self.in_use}
+        self.retired = []
         tell_uplinks(&self.state.compiled, policy, self.in_use)
 
     def __dealloc__(self):
@@ -90,6 +94,7 @@ cdef class Engine:
         """
         cdef Compiled next
         cdef Succession succession
+        cdef uint32_t asking
         cdef int id
         memset(&next, 0, sizeof(next))
         memset(&succession, 0, sizeof(succession))
@@ -118,8 +123,10 @@ cdef class Engine:
                                 forget_load(&self.state.loads, id)
                         take_capacities(&self.state)
                         self.state.changes += 1
+                        asking = self.state.asking
                         pthread_mutex_unlock(&self.state.lock)
                     self.in_use_by_policy = {self.state.compiled.generation: in_use}
+                    self.retired = [*self.retired, self.in_use] if asking else []
                     self.in_use = in_use
                     tell_uplinks(&self.state.compiled, policy, in_use)
                     self.interface_names = {number: name for name, number in interfaces.items()}
@@ -294,15 +301,15 @@ cdef class Engine:
 
     def classify_many(self, packets, uint64_t now, in_interface=None):
         """Decides packets in order, as one batch; see `Classifier.classify_many`."""
-        cdef Py_buffer views[BATCH]
-        cdef Item items[BATCH]
+        cdef Py_buffer views[ASKED_TOGETHER]
+        cdef Item items[ASKED_TOGETHER]
         cdef size_t count, i
         decisions = []
         packets = list(packets)
-        for first in range(0, len(packets), BATCH):
+        for first in range(0, len(packets), ASKED_TOGETHER):
             count = 0
             try:
-                for packet in packets[first : first + BATCH]:
+                for packet in packets[first : first + ASKED_TOGETHER]:
                     PyObject_GetBuffer(packet, &views[count], PyBUF_SIMPLE)
                     items[count].data = <const uint8_t*>views[count].buf
                     items[count].size = <size_t>views[count].len
@@ -340,15 +347,15 @@ cdef class Engine:
         )
 
     cdef void decide(self, Item* items, size_t count, uint64_t now) noexcept nogil:
-        cdef Lookup lookups[BATCH]
+        cdef Lookup lookups[ASKED_TOGETHER]
         cdef size_t part
         pthread_mutex_lock(&self.state.lock)
         self.state.now = max(self.state.now, min(now, latest()))
         self.state.counts.packets += count
         while count:
-            part = min(count, <size_t>BATCH)
+            part = min(count, <size_t>(ASKED_TOGETHER if self.state.compiled.asks else BATCH))
             look_up_packets(&self.state, items, lookups, part)
-            if self.state.compiled.asks_python:
+            if self.state.compiled.asks:
                 self.ask_methods(lookups, part)
             decide_packets(&self.state, items, lookups, part)
             items += part
@@ -367,13 +374,13 @@ cdef class Engine:
         self.state.now = max(self.state.now, min(now, latest()))
         self.state.counts.packets += 1
         digest_flow(&self.state, &lookup)
-        if self.state.compiled.asks_python:
+        if self.state.compiled.asks:
             self.ask_methods(&lookup, 1)
         decide_packet(&self.state, &lookup, decision)
         pthread_mutex_unlock(&self.state.lock)
 
     cdef void ask_methods(self, Lookup* lookups, size_t count) noexcept nogil:
-        cdef Question questions[BATCH]
+        cdef Question questions[ASKED_TOGETHER]
         cdef uint64_t changes, generation
         cdef size_t i, found
         cdef int turn
@@ -383,9 +390,11 @@ cdef class Engine:
                 return
             changes = self.state.changes
             generation = self.state.compiled.generation
-            pthread_mutex_unlock(&self.state.lock)
-            self.ask(questions, found, generation)
-            pthread_mutex_lock(&self.state.lock)
+            found = answer_in_cython(&self.state, questions, found)
+            if found:
+                pthread_mutex_unlock(&self.state.lock)
+                self.ask(questions, found, generation)
+                pthread_mutex_lock(&self.state.lock)
             if self.state.changes == changes:
                 return
             # Another policy, or an uplink went down meanwhile: rules are looked up again, and where
@@ -410,7 +419,7 @@ cdef class Engine:
 
     cdef object answer(self, Question* questions, size_t count, tuple in_use):
         cdef MethodInUse asked
-        cdef Question same[BATCH]
+        cdef Question same[ASKED_TOGETHER]
         cdef size_t i, found
         cdef uint16_t number
         for number in sorted({questions[i].balancer for i in range(count)}):
@@ -441,13 +450,12 @@ cdef class Engine:
             seed = name_digest(&self.state.hash_key, wanted.name)
             method = kept[0] if kept else CustomMethod(wanted, seed)
             in_use.append(MethodInUse(method))
+            compiled.asks = True
             if isinstance(method.made, CythonMethod):
                 in_c = method.made
                 balancer.method = CYTHON
                 balancer.custom = <void*>in_c
                 balancer.pick = pick_of(in_c)
-            else:
-                compiled.asks_python = True
         return tuple(in_use)
 
 

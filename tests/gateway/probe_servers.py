@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -22,8 +23,11 @@ WEB_ADDRESS = "203.0.113.80"
 
 
 @contextmanager
-def dns_server(internet: Namespace, address: str) -> Iterator[list[str]]:
-    """A DNS server; yields the names that it is asked for, as they come."""
+def dns_server(
+    internet: Namespace, address: str, delay: Callable[[], float] = lambda: 0.0
+) -> Iterator[list[str]]:
+    """A DNS server that answers after `delay()` seconds; yields the names that it is asked for, as
+    they come."""
     asked: list[str] = []
     with internet.enter():
         sock = socket.socket(_family(address), socket.SOCK_DGRAM)
@@ -43,6 +47,7 @@ def dns_server(internet: Namespace, address: str) -> Iterator[list[str]]:
                 answer.set_rcode(dns.rcode.NXDOMAIN)
             elif name != ".":
                 answer.answer.append(dns.rrset.from_text(name, 60, "IN", "A", WEB_ADDRESS))
+            time.sleep(delay())
             sock.sendto(b"not DNS at all", client)
             sock.sendto(answer.to_wire(), client)
 

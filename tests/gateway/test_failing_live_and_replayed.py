@@ -4,6 +4,10 @@ Captures of real applications, FTP among them, go through a gateway packet by pa
 client sends from the LAN, what is answered by the uplink that the flow has. Uplinks are taken down,
 drained and given back by hand meanwhile; what is answered to connections that the gateway has ended
 is for nobody, and is not sent. The same packets are replayed offline with the same events.
+
+One policy has every method whose decisions follow from the flows alone, each for the flows of some
+ports. least-loaded, overflow and fastest go by what is measured meanwhile, which no two runs
+have alike.
 """
 
 from __future__ import annotations
@@ -34,13 +38,96 @@ WEIGHTS = {"wired": 3, "wifi1": 2, "wifi2": 1}
 UPLINK = 'masquerade = false\ngateway6 = "fe80::1"'
 RULES = """
 [[rules]]
+name = "names are asked anywhere"
+protocol = "udp"
+to_ports = [53]
+use = "drawn"
+[[rules]]
+name = "a method of one's own"
+protocol = "tcp"
+to_ports = 443
+from_ports = "1024-41999"
+use = "own"
+[[rules]]
+name = "the same for IPv6"
+protocol = "tcp"
+to_ports = 443
+family = "ipv6"
+use = "own"
+[[rules]]
+name = "by hash"
+protocol = "tcp"
+to_ports = 443
+from_ports = "42000-49999"
+use = "hashed"
+[[rules]]
+name = "by the pair of hosts"
+protocol = "tcp"
+to_ports = 443
+from_ports = "50000-52499"
+use = "pairs"
+[[rules]]
+name = "by the host"
+protocol = "tcp"
+to_ports = 443
+from_ports = "52500-54999"
+use = "hosts"
+[[rules]]
+name = "two at least"
+protocol = "tcp"
+to_ports = 443
+from_ports = "55000-57999"
+use = "tiered"
+[[rules]]
 name = "web by the second, while it is there"
 protocol = "tcp"
 to_ports = [80]
 use = "wifi1"
 """
 BALANCER = 'sticky = { by = "remote", timeout = "4h" }'
-FILES = ("android", "bittorrent", "ftp", "instagram", "netflix", "signal", "sites", "tor")
+BALANCERS = """
+[balancers.drawn]
+method = "weighted"
+uplinks = ["wired", "wifi1", "wifi2"]
+[balancers.own]
+method = "parity_methods:Fewest"
+uplinks = ["wired", "wifi1", "wifi2"]
+sticky = "remote"
+[balancers.hashed]
+method = "hash"
+uplinks = ["wired", "wifi1", "wifi2"]
+[balancers.pairs]
+uplinks = ["wired", "wifi1", "wifi2"]
+sticky = "local+remote"
+[balancers.hosts]
+method = "weighted"
+uplinks = ["wired", "wifi1"]
+sticky = "local"
+fallback = "wifi2"
+[balancers.tiered]
+uplinks = { wired = { tier = 1 }, wifi2 = { tier = 1 }, wifi1 = { tier = 2 } }
+least_up = 2
+"""
+EVERYWHERE = (
+    ("names are asked anywhere", "weighted"),
+    ("a method of one's own", "custom"),
+    ("a method of one's own", "sticky"),
+    ("the same for IPv6", "custom"),
+    ("by hash", "hash"),
+    ("by the pair of hosts", "nth"),
+    ("two at least", "nth"),
+    ("the rest", "nth"),
+    ("the rest", "sticky"),
+)
+"""Rules, and reasons for which they have used each uplink."""
+METHOD = """
+class Fewest:
+    # By figures of the engine, which have to be the same too.
+    def select(self, flow, uplinks, now):
+        return min(uplinks, key=lambda u: (u.flows / u.weight, (int(flow.dst) + flow.dport) % 7))
+"""
+FILES = ("android", "bittorrent", "ftp", "http_ipv6", "instagram", "netflix", "quic.", "signal",
+         "sites", "tor")  # fmt: skip
 STEERED = ((0.2, "wired", "down"), (0.45, "wired", "auto"), (0.5, "wifi1", "drain"),
            (0.65, "wifi2", "down"), (0.8, "wifi1", "up"))  # fmt: skip
 """At which part of the packets which uplink is asked to be what."""
@@ -142,11 +229,17 @@ def planned_events(count: int) -> Iterator[str]:
 
 @pytest.mark.skipif(not captured.captures(), reason="no captures beside the project")
 def test_uplinks_that_fail_meanwhile_change_the_same_flows_live_and_replayed(
-    lab: StartLab, configuration: Configuration, tmp_path: Path
+    lab: StartLab, configuration: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "parity_methods.py").write_text(METHOD)
+    # For this process, which reads the file, and for the service.
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
     text = configuration(
-        WEIGHTS, gateway='helpers = ["ftp"]', balancer=BALANCER, uplink=UPLINK, rules=RULES
-    )
+        WEIGHTS, gateway='helpers = ["ftp"]', balancer=BALANCER, uplink=UPLINK, rules=RULES,
+        more=BALANCERS,
+    )  # fmt: skip
     gateway = lab(text, seed=SEED)
     open_up(gateway)
     for uplink in gateway.addresses.uplinks:
@@ -169,8 +262,15 @@ def test_uplinks_that_fail_meanwhile_change_the_same_flows_live_and_replayed(
     assert first_difference(wanted, got) is None
     assert len(got) == len(wanted) > 250
     assert set(WEIGHTS) <= {begun[-1] for begun in got}
-    reasons = [decision.reason for decision in report.decisions]
-    assert {"nth", "pinned", "sticky", "related"} <= set(reasons)
+    assert {begun[0] for begun in got} == {captured.TCP, captured.UDP}
+    used: dict[tuple[str | None, str], set[str | None]] = {}
+    for decision in report.decisions:
+        used.setdefault((decision.rule, decision.reason), set()).add(decision.uplink)
+    assert {reason for _, reason in used} >= {"pinned", "related"}
+    for rule, reason in EVERYWHERE:
+        assert used[rule, reason] == set(WEIGHTS), f"{rule}: {reason}"
+    assert used["by the host", "weighted"] == used["by the host", "sticky"] == {"wired", "wifi1"}
+    assert used["by the pair of hosts", "sticky"]
     # Flows that were there when their uplink failed, and went on elsewhere.
     assert len(got) - len({begun[:-1] for begun in got}) >= 5
 

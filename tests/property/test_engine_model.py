@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import ByAddress, Model, Packet
 from packets import render
+from probes import ByAddressInCython
 
 from classifier import Classifier
 from classifier.engine.load_meter import UplinkLoad
@@ -46,11 +47,13 @@ METHODS = [
     ("weighted", None),
     ("hash", None),
     ("model:ByAddress", None),
+    ("probes:ByAddressInCython", None),
     ("least-loaded", st.sampled_from([0, 1, 30]).map(lambda percent: {"tolerance": percent})),
     ("overflow", st.sampled_from([1, 50, 100]).map(lambda percent: {"share": percent})),
     ("fastest", st.sampled_from([0.001, 0.05]).map(lambda seconds: {"tolerance": seconds})),
 ]
 """With the options that they must have."""
+OWN = {"model:ByAddress": ByAddress, "probes:ByAddressInCython": ByAddressInCython}
 
 
 def several(values, most=3):
@@ -83,7 +86,7 @@ def balancers(draw, names, index, later):
         name=f"balancer{index}",
         method=method,
         options=draw(option) if option is not None else {},
-        custom=ByAddress if ":" in method else None,
+        custom=OWN.get(method),
         members=tuple(
             Member(name, draw(st.integers(1, 40)), draw(st.sampled_from([1, 1, 2, 255])))
             for name in chosen

@@ -8,8 +8,9 @@ from ipaddress import ip_address, ip_network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model import ByAddress, Model, Packet
+from model import Model, Packet
 from packets import render
+from test_engine_model import OWN
 
 from classifier import Classifier
 from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Rule, Sticky, Uplink
@@ -57,9 +58,9 @@ class Author:
         )
         return Balancer(
             name=name,
-            method=(method := self.mostly("nth", "weighted", "hash", "fastest", "model:ByAddress")),
+            method=(method := self.mostly("nth", "weighted", "hash", "fastest", *OWN)),
             options={"tolerance": 0.01} if method == "fastest" else {},
-            custom=ByAddress if ":" in method else None,
+            custom=OWN.get(method),
             members=tuple(
                 Member(u, self.mostly(number % 2 + 1, 4), self.mostly(number // 2 + 1, 1))
                 for number, u in enumerate(uplinks)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 
 import pytest
 from custom_methods import Blocking, Counting, Elsewhere, First, Raising
+from probes import ByAddressInCython, WaitingInCython
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 
@@ -45,14 +48,23 @@ def policy(method: type, *, sticky: Sticky | None = None, **options: object) -> 
     return Policy(gateway, Queue(), UPLINKS, (balancer,), (Rule("rest", "all"),))
 
 
-def udp(sport: int = 40000, dst: str = "8.8.8.8", src: str = "10.0.0.5", size: int = 0) -> bytes:
+def udp(
+    sport: int = 40000, dst: str = "8.8.8.8", src: str = "10.0.0.5", size: int = 0, dport: int = 53
+) -> bytes:
     ip = IPv6(src=src, dst=dst) if ":" in dst else IP(src=src, dst=dst, tos=0xB8)
-    return bytes(ip / UDP(sport=sport, dport=53) / bytes(size))
+    return bytes(ip / UDP(sport=sport, dport=dport) / bytes(size))
 
 
 def made(classifier: Classifier) -> object:
     (method,) = classifier.engine.methods_of_users()
     return method.made
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def errors(classifier: Classifier) -> int:
@@ -183,11 +195,11 @@ def test_what_a_slow_method_has_no_time_for_goes_by_the_weights() -> None:
 
     c = Classifier(policy(Slow), seed=1)
     c.engine.clock = clock
-    reasons = [d.reason for d in c.classify_many([udp(n) for n in range(20)], 0.0)]
-    assert reasons == ["custom"] * 5 + ["weighted"] * 15
-    assert errors(c) == 15
+    reasons = [d.reason for d in c.classify_many([udp(n) for n in range(256)], 0.0)]
+    assert reasons == ["custom"] * 5 + ["weighted"] * 251
+    assert errors(c) == 251
     for batch in range(1, custom.MOST_LATE):
-        c.classify_many([udp(batch * 100 + n) for n in range(20)], 0.0)
+        c.classify_many([udp(batch * 1000 + n) for n in range(256)], 0.0)
     assert Slow.calls == 5 * custom.MOST_LATE
     # It is left alone for a while then, and asked again.
     assert c.classify(udp(5000), 1.0).reason == "weighted"
@@ -221,6 +233,34 @@ def test_a_call_that_does_not_come_back_holds_up_nobody_else() -> None:
     assert c.engine.methods_of_users()[0].busy_since is None
     # The policy changed meanwhile, so that the flow was decided by the new one.
     assert c.counters().dropped == 1
+
+
+def test_one_in_cython_that_takes_long_holds_up_nobody_else() -> None:
+    """The engine's lock is free meanwhile, and the method stays until the call has come back."""
+    c = Classifier(policy(WaitingInCython), seed=1)
+    method = made(c)
+    there = weakref.ref(method)
+    waiting = threading.Thread(target=c.engine.decide_one, args=(udp(1, dport=99), 0, -1, 0))
+    waiting.start()
+    try:
+        wait_until(lambda: method.waiting)
+        # Another thread's flow, by the same method; counters, states of uplinks, other policies.
+        assert c.engine.decide_one(udp(2), 0, -1, 0) == (0, 0x100)
+        assert c.counters().uplinks["wired"] == 1
+        c.set_up("wired", False)
+        c.engine.replace_policy(policy(First, prefer="wifi1"))
+        c.engine.replace_policy(policy(First, prefer="wifi2"))
+        assert method.waiting
+        method = made(c)
+    finally:
+        there().go_on = 1
+        waiting.join(30)
+    assert not waiting.is_alive()
+    # The policy changed meanwhile, so that the flow was decided by the new one.
+    assert [flow.sport for flow in method.flows] == [1]
+    assert c.counters().uplinks == {"wired": 1, "wifi1": 0, "wifi2": 1}
+    c.engine.replace_policy(policy(First))
+    assert there() is None
 
 
 def test_a_reload_keeps_a_method_that_is_as_before_and_makes_others_anew() -> None:
@@ -266,9 +306,10 @@ def test_a_fallback_to_a_method_of_ones_own_asks_it() -> None:
     assert errors(c) == 0
 
 
-def test_several_threads_get_one_decision_for_one_flow() -> None:
-    c = Classifier(policy(Counting, sticky=Sticky("remote", size=100000)), seed=1)
-    packets = [udp(n, str(IPv4Address(0x08000000 + n))) for n in range(300)]
+@pytest.mark.parametrize("method", [Counting, ByAddressInCython])
+def test_several_threads_get_one_decision_for_one_flow(method: type) -> None:
+    c = Classifier(policy(method, sticky=Sticky("remote", size=100000)), seed=1)
+    packets = [udp(100 + n, str(IPv4Address(0x08000000 + n))) for n in range(300)]
     marks: list[list[int]] = []
 
     def work() -> None:
@@ -303,10 +344,12 @@ def test_policies_that_come_and_go_while_methods_are_asked_lose_no_flow() -> Non
     threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
-    policies = [other, replace(first, balancers=(builtin,)), first]
+    policies = [
+        other, policy(WaitingInCython), replace(first, balancers=(builtin,)), first,
+    ]  # fmt: skip
     turn, deadline = 0, time.monotonic() + 60
-    while (turn < 9 or len(marks) < 3) and time.monotonic() < deadline:
-        c.engine.replace_policy(policies[turn % 3])
+    while (turn < 12 or len(marks) < 3) and time.monotonic() < deadline:
+        c.engine.replace_policy(policies[turn % 4])
         c.set_up("wifi2", turn % 2 == 0)
         turn += 1
     ended.set()

@@ -13,7 +13,7 @@ DECLARATION = re.compile(
     rf"^ *cdef (?!extern|enum|struct|class)[^=\n]*?(\w+){ARGUMENTS}([^\n]*)$", re.MULTILINE
 )
 MODULES = ["wire", "protocols", "tables", "holders", "methods", "matching", "balancers", "engine",
-           "hashing", "succession", "deciding", "loads", "load_methods"]  # fmt: skip
+           "hashing", "succession", "deciding", "loads", "load_methods", "questions"]  # fmt: skip
 MADE_ONCE = {"create", "create_sticky", "create_holders", "compile_balancer",
              "compile_masks", "compile_matcher", "compile_field", "name_digest", "allocate",
              "target", "decision_value", "prepare", "find_uplinks", "find_rules",
