@@ -179,7 +179,8 @@ class Balancer:
     fallback: str = DIRECT
     """Used when no member can take the flow: direct, drop, or the name of an uplink or balancer."""
     least_up: int = 1
-    """Uplinks that have to be up; the next tier joins while fewer are in those before."""
+    """Uplinks that have to be up; the next tier joins while fewer are in those before. For IPv4 and
+    IPv6 each by itself."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the method. Of one's own: what its constructor is given."""
     custom: type | None = None

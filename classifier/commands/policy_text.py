@@ -23,7 +23,7 @@ from classifier.policy import (
     Sticky,
     Uplink,
 )
-from classifier.uplinks.tiers import active
+from classifier.uplinks.tiers import in_use
 
 
 def policy_data(policy: Policy) -> dict[str, object]:
@@ -247,7 +247,7 @@ def _option_data(value: object) -> object:
 
 def _shares(balancer: Balancer) -> list[tuple[Member, float]]:
     """Each uplink of a balancer with the share (0 to 1) it gets while all are up."""
-    taking_flows = active(balancer, [member.uplink for member in balancer.members]).members
+    taking_flows = in_use(balancer, [member.uplink for member in balancer.members])
     total = sum(member.weight for member in taking_flows)
     return [
         (member, member.weight / total if member in taking_flows else 0.0)

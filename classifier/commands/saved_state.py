@@ -9,17 +9,18 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from classifier.engine.engine import Engine
 from classifier.engine.sticky_file import import_sticky
 from classifier.errors import HostError, UsageError
-from classifier.policy import Policy
+from classifier.policy import Policy, Uplink
 from classifier.state.asked import Asked, stored_asked
 from classifier.state.health import Bad, stored_bad
 from classifier.state.ids import stored_ids
 from classifier.state.seed import read_seed
 from classifier.state.sticky import FILE_NAME, stored_sticky
-from classifier.uplinks.tiers import with_active_tiers
+from classifier.uplinks.placing import place
 
 
 def add_saved_state(parser: argparse.ArgumentParser) -> None:
@@ -57,19 +58,18 @@ class SavedState:
 
     def engine(self, seed: int) -> Engine:
         """One that decides as a service would that starts now; its time begins at 0."""
-        usable = {uplink.name: self._families(uplink.name) for uplink in self.policy.uplinks}
-        up = [name for name, families in usable.items() if families]
-        engine = Engine(with_active_tiers(self.policy, up), seed)
-        for name, families in usable.items():
-            engine.set_usable(name, 4 in families, 6 in families)
+        engine = Engine(self.policy, seed)
+        place(engine, self.policy, {u.name: self._families(u) for u in self.policy.uplinks})
         self.remember(engine)
         return engine
 
-    def _families(self, name: str) -> frozenset[int]:
-        asked = self.asked.get(name, "auto")
+    def _families(self, uplink: Uplink) -> frozenset[Literal[4, 6]]:
+        asked = self.asked.get(uplink.name, "auto")
         if asked in ("down", "drain"):
             return frozenset()
-        return frozenset((4, 6)) - (self.bad.get(name, frozenset()) if asked == "auto" else set())
+        bad = self.bad.get(uplink.name) if asked == "auto" else None
+        able: frozenset[Literal[4, 6]] = frozenset((4,) if uplink.gateway6 is None else (4, 6))
+        return able - (bad or frozenset())
 
     @property
     def asked_at_start(self) -> dict[str, Asked]:

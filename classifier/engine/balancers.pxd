@@ -46,11 +46,13 @@ cdef struct Balancer:
     int64_t* weights
     uint64_t* salts       # hash: of the uplinks' names
     uint8_t* tiers
+    uint32_t least_up     # uplinks that have to be usable before no further tier joins
     double option         # of the methods that go by load: their tolerance or share
     void* custom          # Cython: the method, which the engine holds,
     Pick pick             # how it is called,
     UplinkFigures* figures    # room for what it is told,
     uint64_t errors       # and how often it returned none of the uplinks
+    uint8_t in_use[2][256]    # which of its uplinks take flows now, by family and id
     Choice choices[2]     # by family; nth: the first serves both while `shared`
     bint shared
     uint64_t mask4        # of remote and local address, as `address_pair` has them
@@ -75,7 +77,8 @@ cdef int compile_balancer(
 cdef int create_sticky(Balancer* balancer) except -1
 cdef void destroy_balancer(Balancer* balancer) noexcept nogil
 
-# Tells a balancer which uplinks can take flows, by family and id; all turns of a family whose
+# Tells a balancer which uplinks can take flows, by family and id. Of these it uses the lowest tiers
+# that are enough for the family, and forgets those that it uses no more; all turns of a family whose
 # uplinks are the same as before go on.
 cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nogil
 
@@ -85,9 +88,9 @@ cdef StickyKey sticky_key(
 ) noexcept nogil
 
 # The uplink remembered for a key, which is thereby remembered longer, or 0; then `slot` is set for
-# `remember`. One that is remembered but cannot take the flow is forgotten.
+# `remember`. One that is remembered but not in use is forgotten.
 cdef uint8_t remembered(
-    Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now, Slot** slot
+    Balancer* balancer, const StickyKey* key, int family, uint64_t now, Slot** slot
 ) noexcept nogil
 
 cdef void remember(
@@ -101,23 +104,21 @@ cdef void forget_uplink(Balancer* balancer, int family, uint8_t uplink) noexcept
 cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept nogil
 
 # Goes on where the balancer of this name in the policy before has stopped: with its sticky table, if
-# they are the same, less what is remembered of uplinks that are not `kept` (by id) or not usable, and
+# they are the same, less what is remembered of uplinks that are not `kept` (by id) or not in use, and
 # with its turns of nth, for each family whose uplinks and weights are the same.
-cdef void take_over(
-    Balancer* balancer, Balancer* before, const uint8_t* kept, const uint8_t[2][256] usable
-) noexcept nogil
+cdef void take_over(Balancer* balancer, Balancer* before, const uint8_t* kept) noexcept nogil
 
 # Of nth: goes on with the turns of each family whose uplinks, all `kept`, and weights are the same.
 cdef void continue_turns(
     Balancer* balancer, const Choice* ipv4, const Choice* ipv6, const uint8_t* kept
 ) noexcept nogil
 
-# The turns of a family, which both families share while the same uplinks are usable.
+# The turns of a family, which both families share while the same uplinks are in use.
 cdef Choice* turns_of(Balancer* balancer, int family) noexcept nogil
 
 # Whether an uplink is remembered for a key that can take the flow; nothing changes by it.
 cdef bint is_remembered(
-    const Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now
+    const Balancer* balancer, const StickyKey* key, int family, uint64_t now
 ) noexcept nogil
 
 # An uplink by a built-in method, or 0 when none can take the flow. `flows` are those placed until

@@ -13,11 +13,11 @@ cdef struct Compiled:
     char** interface_names     # UTF-8, by number; NULL: not named by the policy
     size_t interface_count     # numbers up to which there is room; packets may carry others
     uint64_t generation        # how often policies, or uplinks' flows in flight, have changed
-    uint64_t since[256]        # the generation from which on decisions for an id hold
+    uint64_t since[256]        # the generation from which on decisions for an id hold, 0: for no uplink
     Matcher matcher
     Target* targets            # by rule
     uint64_t* rule_digests     # of the rules' names, by which a rule is known to the next policy
-    uint64_t* rule_flows       # flows that each rule took
+    uint64_t* rule_flows       # flows that each rule took, of IPv4 and of IPv6 in turn
     int32_t rule_count
     Balancer* balancers
     uint32_t balancer_count

@@ -34,6 +34,8 @@ class EngineCounters:
     """Flows placed on each uplink."""
     rules: tuple[int, ...]
     """Flows that each rule took, in the policy's order."""
+    rules_ipv6: tuple[int, ...]
+    """Of these, flows of IPv6."""
     direct: int
     """Flows left to the main routing table."""
     dropped: int

@@ -83,6 +83,9 @@ cdef void digest_flow(State* state, Lookup* lookup) noexcept nogil
 # balancer, or -1 if a table knows the flow or another kind of method places it.
 cdef int32_t to_be_asked(State* state, Lookup* lookup) noexcept nogil
 
+# Whether a method in Python was asked, under this policy, and its balancer uses what it answered.
+cdef bint holds_answer(const State* state, const Lookup* lookup) noexcept nogil
+
 # What an uplink's figures are once `more` flows are placed on it, but for its weight and tier.
 cdef void write_figures(
     const State* state, uint8_t id, uint64_t more, UplinkFigures* figures

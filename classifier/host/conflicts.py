@@ -16,6 +16,8 @@ from classifier.host.snapshot import Snapshot
 from classifier.host.state import PRIORITIES, PROTOCOL, Family, table_of
 from classifier.policy import Policy
 
+_PRIORITIES = ", ".join(f"{some.start} to {some.stop - 1}" for some in PRIORITIES)
+
 
 def conflicts(policy: Policy, snapshot: Snapshot, plan: Plan) -> tuple[str, ...]:
     """One line for everything on the host that stands in the way of `plan`.
@@ -45,8 +47,8 @@ def _rules(policy: Policy, snapshot: Snapshot, families: list[Family]) -> Iterat
         if found.protocol == PROTOCOL or rule.family not in families:
             continue
         what = f'IPv{rule.family} routing rule "{found}"'
-        if rule.priority in PRIORITIES:
-            yield f"{what} has a priority of ours ({PRIORITIES.start} to {PRIORITIES.stop - 1})"
+        if any(rule.priority in some for some in PRIORITIES):
+            yield f"{what} has a priority of ours ({_PRIORITIES})"
         if rule.table in tables:
             yield f"{what} uses table {rule.table}, which is an uplink's"
         if rule.mark is not None and _tests_ours(*rule.mark, ours):

@@ -5,6 +5,7 @@ Requests, attributes and states are named as in <linux/netfilter/nfnetlink_connt
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from classifier.errors import HostError
+from classifier.host.netlink_dump import values
 from classifier.host.state import ADDRESS_FAMILIES, Family
 from classifier.queue.kernel_queues import NETLINK_NETFILTER
 
@@ -22,17 +24,17 @@ _ERROR_MESSAGE, _DONE = 2, 3  # NLMSG_*
 _OF_A_FAMILY = 1
 """nfgen version from which on the kernel minds the family of a request to delete."""
 _MARK, _MARK_MASK = 8, 21  # CTA_*
-_TUPLE, _STATUS, _PROTOCOL_INFO = 1, 3, 4
+_TUPLE, _STATUS, _PROTOCOL_INFO, _ID, _ZONE = 1, 3, 4, 12, 18
 _TUPLE_IP, _TUPLE_PROTOCOL = 1, 2
+_NESTED = 1 << 15  # NLA_F_NESTED
 _IP = {4: (1, 2), 6: (3, 4)}  # CTA_IP_V*_SRC, CTA_IP_V*_DST
 _PROTOCOL_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _PROTOCOL_INFO_TCP, _TCP_STATE = 1, 1
 _ESTABLISHED = 3  # TCP_CONNTRACK_ESTABLISHED
-_SOURCE_NAT, _DESTINATION_NAT = 1 << 4, 1 << 5  # IPS_*
+_SEEN_REPLY, _SOURCE_NAT, _DESTINATION_NAT = 1 << 1, 1 << 4, 1 << 5  # IPS_*
 _HEADER = struct.Struct("=IHHII")
 _NETFILTER_HEADER = struct.Struct("!BBH")  # family, version, resource id
 _ATTRIBUTE = struct.Struct("=HH")
-_TYPE = 0x3FFF  # NLA_TYPE_MASK
 _ERROR = struct.Struct("=i")
 _BUFFER = 1 << 16
 
@@ -47,6 +49,48 @@ class TcpConnection:
     server_port: int
 
 
+class Connection:
+    """One that the kernel told. What is asked of it is read then, since there may be many."""
+
+    def __init__(self, family: Family, told: dict[int, bytes]) -> None:
+        self.family = family
+        self._told = told
+        self._status = int.from_bytes(told.get(_STATUS, b""))
+
+    @property
+    def answered(self) -> bool:
+        """Whether a packet has come back."""
+        return bool(self._status & _SEEN_REPLY)
+
+    @property
+    def identity(self) -> bytes:
+        """The attributes by which the kernel knows it, and no later one of the same addresses."""
+        return b"".join(
+            _attribute(kind | (_NESTED if kind == _TUPLE else 0), self._told[kind])
+            for kind in (_TUPLE, _ID, _ZONE)
+            if kind in self._told
+        )
+
+    @property
+    def masqueraded_tcp(self) -> TcpConnection | None:
+        """If it is an established TCP connection whose source address is translated, and not its
+        destination: one that a host behind this gateway began."""
+        info = _values(self._told.get(_PROTOCOL_INFO, b""))
+        state = _values(info.get(_PROTOCOL_INFO_TCP, b"")).get(_TCP_STATE)
+        translated = self._status & (_SOURCE_NAT | _DESTINATION_NAT)
+        if translated != _SOURCE_NAT or state != bytes([_ESTABLISHED]):
+            return None
+        way = _values(self._told[_TUPLE])
+        addresses, ports = _values(way[_TUPLE_IP]), _values(way[_TUPLE_PROTOCOL])
+        source, destination = _IP[self.family]
+        return TcpConnection(
+            client=addresses[source],
+            client_port=int.from_bytes(ports[_SOURCE_PORT]),
+            server=addresses[destination],
+            server_port=int.from_bytes(ports[_DESTINATION_PORT]),
+        )
+
+
 def flush(mark: int, mask: int, family: Family | None = None) -> None:
     """End every connection that has `mark` under `mask`, and no other, in one request.
 
@@ -54,49 +98,72 @@ def flush(mark: int, mask: int, family: Family | None = None) -> None:
     kernel filters by the mark (net/netfilter/nf_conntrack_netlink.c, ctnetlink_flush_conntrack).
     Raises HostError.
     """
-    with _asked(_DELETE, _ACK, mark, mask, family) as netlink:
+    with _netlink(f"connections of mark 0x{mark:x} cannot be ended") as netlink:
+        _ask(netlink, _DELETE, _ACK, family, _of_mark(mark, mask))
         for _ in _messages(netlink.recv(_BUFFER)):
             return
 
 
-def masqueraded(mark: int, mask: int, family: Family, most: int) -> Iterator[TcpConnection]:
-    """Established TCP connections with `mark` under `mask` whose source address is translated, and
-    not their destination: those that hosts behind this gateway began.
+def connections(mark: int, mask: int, family: Family, most: int) -> Iterator[Connection]:
+    """Those that have `mark` under `mask`, as they are at the call.
 
-    They are as they were at the call, and only the first `most` connections that the kernel tells
-    are looked at. Raises HostError.
+    Only the first `most` that the kernel tells are looked at. Raises HostError.
     """
     found: list[bytes] = []
-    with _asked(_GET, _DUMP, mark, mask, family) as netlink:
+    with _netlink(f"connections of mark 0x{mark:x} cannot be listed") as netlink:
+        _ask(netlink, _GET, _DUMP, family, _of_mark(mark, mask))
         done = False
         while not done and len(found) < most:
             told = list(_messages(netlink.recv(_BUFFER)))
             found += [body for kind, body in told if kind != _DONE]
             done = any(kind == _DONE for kind, _ in told)
     # Read one by one later, since that takes longer than the kernel's part.
-    return (tcp for body in found[:most] if (tcp := _masqueraded_tcp(body, family)) is not None)
+    return (Connection(family, values(body, _NETFILTER_HEADER.size)) for body in found[:most])
+
+
+def end(some: list[Connection]) -> None:
+    """End these; one that has ended by itself does not matter. Raises HostError."""
+    with _netlink("connections cannot be ended one by one") as netlink:
+        for connection in some:
+            _ask(netlink, _DELETE, _ACK, connection.family, connection.identity)
+            try:
+                for _ in _messages(netlink.recv(_BUFFER)):
+                    break
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
 
 
 @contextmanager
-def _asked(
-    request: int, flags: int, mark: int, mask: int, family: Family | None
-) -> Iterator[socket.socket]:
-    """A netlink socket on which the answers to a request about connections of a mark come."""
-    of_family = (ADDRESS_FAMILIES[family], _OF_A_FAMILY) if family else (0, 0)
-    body = _NETFILTER_HEADER.pack(*of_family, 0) + _number(_MARK, mark) + _number(_MARK_MASK, mask)
-    header = _HEADER.pack(_HEADER.size + len(body), request, _REQUEST | flags, 0, 0)
-    what = "ended" if request == _DELETE else "listed"
+def _netlink(failed: str) -> Iterator[socket.socket]:
+    """A netlink socket to ask about connections; HostError that begins with `failed`."""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
             netlink.settimeout(10.0)
-            netlink.send(header + body)
             yield netlink
     except (OSError, struct.error) as failure:
-        raise HostError(f"connections of mark 0x{mark:x} cannot be {what}: {failure}") from failure
+        raise HostError(f"{failed}: {failure}") from failure
 
 
-def _number(kind: int, value: int) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, kind) + struct.pack("!I", value)
+def _ask(
+    netlink: socket.socket, request: int, flags: int, family: Family | None, attributes: bytes
+) -> None:
+    of_family = (ADDRESS_FAMILIES[family], _OF_A_FAMILY) if family else (0, 0)
+    body = _NETFILTER_HEADER.pack(*of_family, 0) + attributes
+    netlink.send(_HEADER.pack(_HEADER.size + len(body), request, _REQUEST | flags, 0, 0) + body)
+
+
+def _of_mark(mark: int, mask: int) -> bytes:
+    number = struct.Struct("!I")
+    return _attribute(_MARK, number.pack(mark)) + _attribute(_MARK_MASK, number.pack(mask))
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _values(attributes: bytes) -> dict[int, bytes]:
+    return values(attributes, 0)
 
 
 def _messages(packet: bytes) -> Iterator[tuple[int, bytes]]:
@@ -109,32 +176,3 @@ def _messages(packet: bytes) -> Iterator[tuple[int, bytes]]:
             raise OSError(error, os.strerror(error))
         yield kind, body
         start += max(length + 3 & ~3, _HEADER.size)
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    start = 0
-    while start + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, start)
-        found[kind & _TYPE] = data[start + _ATTRIBUTE.size : start + length]
-        start += max(length + 3 & ~3, _ATTRIBUTE.size)
-    return found
-
-
-def _masqueraded_tcp(body: bytes, family: Family) -> TcpConnection | None:
-    told = _attributes(body[_NETFILTER_HEADER.size :])
-    status = int.from_bytes(told.get(_STATUS, b""))
-    info = _attributes(told.get(_PROTOCOL_INFO, b""))
-    state = _attributes(info.get(_PROTOCOL_INFO_TCP, b"")).get(_TCP_STATE)
-    translated = status & (_SOURCE_NAT | _DESTINATION_NAT)
-    if translated != _SOURCE_NAT or state != bytes([_ESTABLISHED]):
-        return None
-    way = _attributes(told[_TUPLE])
-    addresses, ports = _attributes(way[_TUPLE_IP]), _attributes(way[_TUPLE_PROTOCOL])
-    source, destination = _IP[family]
-    return TcpConnection(
-        client=addresses[source],
-        client_port=int.from_bytes(ports[_SOURCE_PORT]),
-        server=addresses[destination],
-        server_port=int.from_bytes(ports[_DESTINATION_PORT]),
-    )

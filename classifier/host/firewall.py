@@ -34,6 +34,9 @@ class UplinkPath:
     address before their mark was known."""
     classify_own: bool
     """Whether own flows that would leave here unmarked are classified; else they stay here."""
+    stands_in: bool = False
+    """Main has no default route, so own flows leave here until they are classified. One that no
+    classifier answers stays here: as `direct` it would have no way out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ def kernel_rule(message: Any) -> KernelRule:
         inverted=bool(message["flags"] & _INVERT),
         source=source,
         destination=destination if message["dst_len"] == full else None,
+        in_interface=message.get_attr("FRA_IIFNAME"),
         out_interface=message.get_attr("FRA_OIFNAME"),
         specific_only=message.get_attr("FRA_SUPPRESS_PREFIXLEN") == 0,
         goto=message.get_attr("FRA_GOTO") if message["action"] == _GOTO else None,
@@ -131,6 +132,8 @@ def new_rule(rule: RoutingRule) -> dict[str, Any]:
         request["src"], request["src_len"] = rule.source, 32 if rule.family == 4 else 128
     if rule.destination is not None:
         request["dst"], request["dst_len"] = rule.destination, 32 if rule.family == 4 else 128
+    if rule.in_interface is not None:
+        request["iifname"] = rule.in_interface
     if rule.out_interface is not None:
         request["oifname"] = rule.out_interface
     if rule.specific_only:

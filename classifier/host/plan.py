@@ -53,12 +53,19 @@ def plan(policy: Policy, snapshot: Snapshot) -> Plan:
 
 def _path(policy: Policy, snapshot: Snapshot, family: Family) -> PacketPath:
     default = snapshot.default_interfaces(family)
+    stand_in = routing.stand_in(policy, snapshot, family)
     return PacketPath(
         family=family,
         marks=policy.gateway.marks,
         queue=policy.queue,
         uplinks=tuple(
-            UplinkPath(u.interface, policy.mark(u), u.masquerade, u.interface in default)
+            UplinkPath(
+                interface=u.interface,
+                mark=policy.mark(u),
+                masquerade=u.masquerade,
+                classify_own=u.interface in default or u == stand_in,
+                stands_in=u == stand_in,
+            )
             for u in routing.uplinks_of(policy, family)
         ),
         lan=policy.gateway.lan,
@@ -179,8 +186,8 @@ def _warnings(policy: Policy, snapshot: Snapshot, families: tuple[Family, ...]) 
                 f" masquerading its data connections get lost; load it at boot (modules-load.d)"
             )
     for family in families:
-        if policy.gateway.local and not snapshot.default_interfaces(family):
+        if not snapshot.default_interfaces(family):
             yield (
-                f"the main table has no IPv{family} default route: new flows of the gateway itself"
-                " have no way out, and are not classified"
+                f"the main table has no IPv{family} default route: flows that are direct or that"
+                " no classifier answers have no way out"
             )

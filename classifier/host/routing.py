@@ -1,7 +1,8 @@
 """The routing rules and routes of a policy.
 
 Unmarked packets that no uplink address and no bound socket ties to an uplink are routed as if
-none of these were there; so a foreign rule of lower precedence means what it meant.
+none of these were there; so a foreign rule of lower precedence means what it meant. Only where all
+rules of others gave no route, an own packet is led to an uplink, so that it can be classified.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from ipaddress import ip_address
 from classifier.host.snapshot import DefaultRoute, Snapshot
 from classifier.host.state import (
     BOUND_PRIORITY,
+    FIRST_LOOKUP_PRIORITIES,
     GUARD_PRIORITY,
+    LOOPBACK,
     MAIN_TABLE,
     MARK_PRIORITY,
+    PAST_PRIORITY,
     SOURCE_PRIORITY,
     SPECIFIC_PRIORITY,
     Family,
@@ -45,6 +49,21 @@ def routes(policy: Policy, snapshot: Snapshot, family: Family) -> Iterable[Route
             gateway = found.gateway
         onlink = gateway is not None and not is_reachable(gateway, uplink, snapshot)
         yield Route(family, table_of(uplink), uplink.interface, gateway, onlink)
+
+
+def stand_in(policy: Policy, snapshot: Snapshot, family: Family) -> Uplink | None:
+    """The uplink that the first lookup of own packets finds where main has no default route.
+
+    None where main has one, where no uplink has a route, and where own flows are not classified.
+    """
+    if not policy.gateway.local or snapshot.default_interfaces(family):
+        return None
+    uplinks = _tunnels_last(uplinks_of(policy, family), snapshot)
+    return next((u for u in uplinks if not unusable(u, snapshot, family)), None)
+
+
+def _tunnels_last(uplinks: tuple[Uplink, ...], snapshot: Snapshot) -> list[Uplink]:
+    return sorted(uplinks, key=lambda uplink: has_endpoints(uplink, snapshot))
 
 
 def unusable(uplink: Uplink, snapshot: Snapshot, family: Family) -> str | None:
@@ -123,9 +142,48 @@ def rules(policy: Policy, snapshot: Snapshot, family: Family) -> Iterator[Routin
     # that it would have left by unmarked.
     for uplink in uplinks:
         yield RoutingRule(family, GUARD_PRIORITY, None, mark=(policy.mark(uplink), mask))
+    direct = (policy.gateway.marks.direct, mask)
+    without_default = stand_in(policy, snapshot, family) is not None
+    if without_default:
+        # Own packets have the address of the uplink that their first lookup found then. It must
+        # not lead them there once they are `direct`.
+        yield RoutingRule(family, GUARD_PRIORITY, None, mark=direct, goto=PAST_PRIORITY)
     yield from by_source
     if tunnels and endpoints:
         yield from (replace(rule, priority=SOURCE_PRIORITY) for rule in by_interface)
+    if without_default:
+        # What `goto` leads to has to be there. It finds nothing that SPECIFIC_PRIORITY did not.
+        yield RoutingRule(family, PAST_PRIORITY, MAIN_TABLE, mark=direct, specific_only=True)
+    if policy.gateway.local:
+        yield from _first_lookups(policy, snapshot, family)
+
+
+def _first_lookups(policy: Policy, snapshot: Snapshot, family: Family) -> Iterator[RoutingRule]:
+    """The kernel looks for a route of an own packet before any hook sees it; without one the
+    program gets ENETUNREACH and nothing is classified. Where main has no default route, any
+    uplink's does: the mark of the decision leads the packet on. So an uplink that is found dead by
+    its probes, whose table has a route still, does no harm here; one whose link is down has none.
+
+    Tunnels come last, and never for what they send themselves. Each uplink has a priority of its
+    own, since of equal ones the kernel keeps the order in which they were added.
+    """
+    unmarked = (0, policy.gateway.mask)
+    endpoints = tunnel_endpoints(policy, snapshot, family)
+    priority = FIRST_LOOKUP_PRIORITIES.start
+    for uplink in _tunnels_last(uplinks_of(policy, family), snapshot):
+        if has_endpoints(uplink, snapshot) and endpoints:
+            for endpoint in endpoints:
+                yield RoutingRule(
+                    family,
+                    priority,
+                    None,
+                    mark=unmarked,
+                    destination=endpoint,
+                    in_interface=LOOPBACK,
+                )
+            priority, endpoints = priority + 1, ()
+        yield RoutingRule(family, priority, table_of(uplink), mark=unmarked, in_interface=LOOPBACK)
+        priority += 1
 
 
 def _by_source(uplink: Uplink, snapshot: Snapshot, family: Family) -> Iterator[RoutingRule]:

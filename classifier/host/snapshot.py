@@ -84,8 +84,7 @@ class KernelRule:
 
     def __str__(self) -> str:
         to = None if self.rule.destination else self.message.get("dst")
-        words = {"to": to, "iif": self.message.get("iifname")}
-        more = "".join(f" {word} {value}" for word, value in words.items() if value)
+        more = f" to {to}" if to else ""
         protocol = f" protocol {self.protocol}" if self.protocol else ""
         return f"{self.rule.selector}{more}{protocol}"
 

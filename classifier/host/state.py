@@ -33,9 +33,14 @@ BOUND_PRIORITY = 20801
 MARK_PRIORITY = 20802
 GUARD_PRIORITY = 20803
 SOURCE_PRIORITY = 20804
-PRIORITIES = range(SPECIFIC_PRIORITY, SOURCE_PRIORITY + 1)
+PAST_PRIORITY = 20805
+FIRST_LOOKUP_PRIORITIES = range(40801, 40801 + 255)
+"""One per uplink, in the order of the policy. After main (32766), default (32767) and what others
+have right behind these."""
+PRIORITIES = (range(SPECIFIC_PRIORITY, PAST_PRIORITY + 1), FIRST_LOOKUP_PRIORITIES)
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN
+LOOPBACK = "lo"
 
 
 def table_of(uplink: Uplink) -> int:
@@ -82,6 +87,8 @@ class RoutingRule:
     """One address, without a prefix length."""
     destination: str | None = None
     """One address, without a prefix length."""
+    in_interface: str | None = None
+    """Only packets that arrived on this interface; LOOPBACK: only those of the host itself."""
     out_interface: str | None = None
     """Only sockets bound to this interface."""
     specific_only: bool = False
@@ -104,6 +111,8 @@ class RoutingRule:
             words.append(f"to {self.destination}")
         if self.mark:
             words.append(f"fwmark 0x{self.mark[0]:x}/0x{self.mark[1]:x}")
+        if self.in_interface:
+            words.append(f"iif {self.in_interface}")
         if self.out_interface:
             words.append(f"oif {self.out_interface}")
         if self.table is not None:

@@ -13,9 +13,9 @@ from classifier.engine.engine import Engine
 from classifier.errors import UsageError
 from classifier.policy import Policy
 from classifier.state.asked import Asked
-from classifier.uplinks.endings import Family, States, to_end
+from classifier.uplinks.endings import Family, States, to_end, to_try_again
+from classifier.uplinks.placing import place
 from classifier.uplinks.state import Link, UplinkState
-from classifier.uplinks.tiers import with_active_tiers
 
 _FORM = 'must be "TIME UPLINK STATE", such as "120s wired down"'
 _STATES: tuple[Asked, ...] = get_args(Asked)
@@ -30,7 +30,8 @@ class Script(Protocol):
         """Milliseconds since the first packet at which there is something to do next."""
 
     def run(self, now: int) -> list[tuple[int, Family]]:
-        """Do what is due at `now`; uplink ids and families whose connections end by that."""
+        """Do what is due at `now`; uplink ids and families whose connections end by that. Id 0:
+        those on no uplink that have had no answer."""
 
 
 class Together:
@@ -93,8 +94,7 @@ def parse_event(text: str, policy: Policy) -> UplinkEvent:
 class UplinkScript:
     """Tells `engine` which uplinks it can use, from the start and at each of `events`.
 
-    All are up at the start, unless `asked` says otherwise; of a balancer the engine gets the tiers
-    that are in use then.
+    All are up at the start, unless `asked` says otherwise.
     """
 
     def __init__(
@@ -133,6 +133,10 @@ class UplinkScript:
                 # A flow that began just now would be put on this uplink once more.
                 self._engine.forget_in_flight(uplink.name)
                 ended.append((uplink.id, family))
+            for back, family in to_try_again(self._policy, before, self._states):
+                if back is None:
+                    self._engine.forget_in_flight(None)
+                    ended.append((0, family))
         return ended
 
     def _judged(self) -> States:
@@ -150,14 +154,10 @@ class UplinkScript:
         return {(one.name, one.family): one.state for one in judged}
 
     def _use(self) -> None:
-        able = {key for key, state in self._states.items() if state == "up"}
-        families = {
-            u.name: ((u.name, 4) in able, (u.name, 6) in able) for u in self._policy.uplinks
+        usable = {
+            uplink.name: frozenset(
+                f for f in _FAMILIES if self._states.get((uplink.name, f)) == "up"
+            )
+            for uplink in self._policy.uplinks
         }
-        active = with_active_tiers(self._policy, {name for name, _ in able})
-        if active != self._engine.policy:
-            self._engine.replace_policy(active, families)
-            return
-        for name, wanted in families.items():
-            if self._engine.usable_families(name) != wanted:
-                self._engine.set_usable(name, *wanted)
+        place(self._engine, self._policy, usable)

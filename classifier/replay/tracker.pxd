@@ -8,7 +8,7 @@ from classifier.replay.carried cimport Carried
 from classifier.replay.flow_log cimport DecidedFlow, FlowLog
 from classifier.replay.flows cimport FlowTable
 from classifier.replay.fragments cimport FragmentTable
-from classifier.replay.helpers cimport Helpers
+from classifier.replay.expectations cimport Helpers
 from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport Network
 from classifier.replay.observer cimport Observer

@@ -1,8 +1,9 @@
-"""Connections of uplinks, ended as states change, so that they begin anew elsewhere."""
+"""Connections, ended or tried again as the states of uplinks change."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 
 from classifier.engine.engine import Engine
 from classifier.errors import HostError
@@ -10,7 +11,7 @@ from classifier.host import conntrack
 from classifier.host.state import Family
 from classifier.policy import Policy, Uplink
 from classifier.service.challenge import challenge
-from classifier.uplinks.endings import States, to_end
+from classifier.uplinks.endings import States, to_end, to_try_again
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Connections:
                 family,
             )
             self._end(policy, uplink, family)
+        for back, family in to_try_again(policy, self._followed, states):
+            self._try_again(policy, back, family)
         self._followed = states
 
     def _end(self, policy: Policy, uplink: Uplink, family: Family) -> None:
@@ -45,9 +48,26 @@ class Connections:
         # A flow that began just now would be put on this uplink once more.
         self._engine.forget_in_flight(uplink.name)
         try:
-            clients = conntrack.masqueraded(mark, mask, family, _MOST_TOLD)
+            there = conntrack.connections(mark, mask, family, _MOST_TOLD)
         except HostError as error:
             log.warning("%s", error)
-            clients = iter(())
+            there = iter(())
         conntrack.flush(mark, mask, family)
-        challenge(clients, family)
+        challenge(_clients(there), family)
+
+    def _try_again(self, policy: Policy, back: Uplink | None, family: Family) -> None:
+        """Clients that were made to leave another uplink for this one while it was dead too, which
+        nobody knew yet, have asked there once and had no answer: they are made to ask again."""
+        mark = policy.mark(back) if back else policy.gateway.marks.direct
+        mask = policy.gateway.mask
+        there = conntrack.connections(mark, mask, family, _MOST_TOLD)
+        unanswered = [connection for connection in there if not connection.answered]
+        if back is None:
+            # The next packet of each is decided anew.
+            self._engine.forget_in_flight(None)
+            conntrack.end(unanswered)
+        challenge(_clients(unanswered), family)
+
+
+def _clients(connections: Iterable[conntrack.Connection]) -> Iterator[conntrack.TcpConnection]:
+    return (tcp for connection in connections if (tcp := connection.masqueraded_tcp) is not None)

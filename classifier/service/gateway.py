@@ -342,7 +342,7 @@ class Service:
         """From here on flows are decided by `policy`, on the uplinks that are usable and not lost
         by now."""
         usable = {**usable, **{uplink.name: _NONE for uplink in self._lost_uplinks(policy)}}
-        place(self._classifier.engine, policy, usable, self._usable)
+        place(self._classifier.engine, policy, usable)
         self._policy, self._usable = policy, usable
 
     def _described(self) -> str:
@@ -393,7 +393,7 @@ class Service:
         figures = status.Figures(
             policy=self._classifier.policy,
             lives={u.name: self._uplinks.figures(u) for u in self._policy.uplinks},
-            usable=frozenset(name for name, families in self._usable.items() if families),
+            usable=self._usable,
             counters=self._classifier.counters(),
             queue=status.QueueFigures(),
             uptime=time.monotonic() - self._started,

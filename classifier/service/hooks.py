@@ -68,7 +68,7 @@ class Hooks:
                 self._running[name] = asyncio.get_running_loop().create_task(self._deliver(name))
 
     async def close(self) -> None:
-        """Give what runs `STOP_SECONDS` to end, then end it; it counts as not told."""
+        """Give what runs `STOP_SECONDS` to end, then end it; the next start tells anew."""
         self._closed = True
         if self._running:
             tasks = list(self._running.values())
@@ -87,6 +87,10 @@ class Hooks:
                 if now.states == before or not command:
                     return
                 environment = {**now.environment, "OLD_STATE": before.state}
+                # Should the service end before the program has: then the next start tells what is
+                # so by then, even if that is as it was before.
+                self._told[name] = before._replace(finished=False)
+                await self._store()
                 failure = await self._run(command, environment)
                 self._note(failure, command[0], f"uplink {name} is {now.states.state}")
                 self._told[name] = now.states

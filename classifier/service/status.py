@@ -11,6 +11,7 @@ from classifier.host.state import table_of
 from classifier.policy import Policy
 from classifier.queue.packet_queue import QueueCounters
 from classifier.service.shares import wanted
+from classifier.uplinks.placing import Usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Figures:
     policy: Policy
     lives: Mapping[str, Mapping[str, Any]]
     """Uplink to state, reason, since and so on."""
-    usable: frozenset[str]
+    usable: Usable
     counters: EngineCounters
     queue: QueueFigures
     uptime: float
@@ -54,7 +55,9 @@ def render(figures: Figures) -> dict[str, Any]:
     """The object that `status --json` prints; its keys are part of the contract."""
     counters, policy = figures.counters, figures.policy
     placed = sum(counters.uplinks.values())
-    by_weights = wanted(policy, figures.usable, counters.rules)
+    ipv6 = counters.rules_ipv6
+    by_family = [(count - six, six) for count, six in zip(counters.rules, ipv6, strict=True)]
+    by_weights = wanted(policy, figures.usable, by_family)
     return {
         "uplinks": {
             uplink.name: {

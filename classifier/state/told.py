@@ -19,11 +19,15 @@ class States(NamedTuple):
     ipv4: str
     ipv6: str
     """Empty where it takes no IPv6 flows."""
+    finished: bool = True
+    """False from before the program is started to tell what is next until it has ended."""
 
 
 def stored_told(state_dir: Path) -> dict[str, States]:
     """A damaged file is set aside. Raises HostError."""
-    return records.stored(state_dir / FILE_NAME, _parse, "lists of three states")
+    return records.stored(
+        state_dir / FILE_NAME, _parse, "lists of three states and whether that is finished"
+    )
 
 
 def store_told(state_dir: Path, told: Mapping[str, States]) -> None:
@@ -32,9 +36,10 @@ def store_told(state_dir: Path, told: Mapping[str, States]) -> None:
 
 
 def _parse(value: object) -> States | None:
-    if not isinstance(value, list) or len(value) != 3:
+    if not isinstance(value, list) or len(value) != 4:
         return None
-    state, ipv4, ipv6 = value
-    if state in _STATES and ipv4 in _STATES and ipv6 in (*_STATES, ""):
-        return States(state, ipv4, ipv6)
+    state, ipv4, ipv6, finished = value
+    states = state in _STATES and ipv4 in _STATES and ipv6 in (*_STATES, "")
+    if states and isinstance(finished, bool):
+        return States(state, ipv4, ipv6, finished)
     return None

@@ -1,4 +1,4 @@
-"""Whose connections are ended when uplinks change, so that they begin anew elsewhere."""
+"""Whose connections are ended, or tried again, when uplinks change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from classifier.policy import Policy, Uplink
 from classifier.uplinks.state import State
 
 Family = Literal[4, 6]
+
+_FAMILIES: tuple[Family, ...] = (4, 6)
 
 States = Mapping[tuple[str, Family], State]
 """Uplink and family to what it is."""
@@ -28,6 +30,20 @@ def to_end(policy: Policy, before: States, after: States) -> Iterator[tuple[Upli
             was, now = before.get(key, "up"), after[key]
             if was == "down" and now == "up" and uplink.failback == "move":
                 yield from ((standby, family) for standby in _standbys(policy, uplink))
+
+
+def to_try_again(
+    policy: Policy, before: States, after: States
+) -> Iterator[tuple[Uplink | None, Family]]:
+    """The uplinks and families whose connections without an answer can have one from now on: what
+    is back. None, for those that were left to the main routing table, with the first that is back
+    when none was up."""
+    for family in _FAMILIES:
+        was = {name: before.get((name, family), "up") for name, of in after if of == family}
+        up = [name for name in was if after[name, family] == "up"]
+        yield from ((policy.uplink(name), family) for name in up if was[name] == "down")
+        if up and "up" not in was.values():
+            yield None, family
 
 
 def _replaced(key: tuple[str, Family], states: States) -> bool:

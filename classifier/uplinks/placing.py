@@ -7,20 +7,15 @@ from typing import Literal
 
 from classifier.engine.engine import Engine
 from classifier.policy import Policy
-from classifier.uplinks.tiers import with_active_tiers
 
 Usable = Mapping[str, frozenset[Literal[4, 6]]]
 """Uplink to the families whose new flows it takes."""
 
 
-def place(engine: Engine, policy: Policy, usable: Usable, before: Usable) -> None:
-    """From here on flows are decided by `policy`, on the uplinks that are usable; `before` is what
-    was said the last time."""
-    active = with_active_tiers(policy, [name for name, able in usable.items() if able])
+def place(engine: Engine, policy: Policy, usable: Usable) -> None:
+    """From here on flows are decided by `policy`, on the uplinks that are usable."""
     families = {name: (4 in able, 6 in able) for name, able in usable.items()}
-    if active != engine.policy:
-        engine.replace_policy(active, families)
-        return
-    for name, able in usable.items():
-        if before.get(name) != able:
-            engine.set_usable(name, *families[name])
+    if policy != engine.policy:
+        engine.replace_policy(policy, families)
+    elif any(engine.usable_families(name) != wanted for name, wanted in families.items()):
+        engine.set_usable_families(families)

@@ -1,29 +1,21 @@
-"""Which uplinks of a balancer are in use: those of the lowest tiers that are enough."""
+"""Which uplinks of a balancer are in use: those of the lowest tiers that are enough.
+
+The engine decides by the same rule, for IPv4 and IPv6 each by itself; this one is for reports.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import replace
 
-from classifier.policy import Balancer, Policy
-
-
-def with_active_tiers(policy: Policy, up: Container[str]) -> Policy:
-    """`policy` with only those members in its balancers whose tiers are in use now.
-
-    `up`: names of the uplinks that take new flows. Members that are down stay as long as their tier
-    is in use, so that the turns of the others go on.
-    """
-    balancers = tuple(active(balancer, up) for balancer in policy.balancers)
-    return policy if balancers == policy.balancers else replace(policy, balancers=balancers)
+from classifier.policy import Balancer, Member
 
 
-def active(balancer: Balancer, up: Container[str]) -> Balancer:
-    """Tiers join from the lowest on until `least_up` members are up; with 1, the next tier is used
-    only when none of those before is up. With no member up all are in use."""
-    ranked = sorted(member.tier for member in balancer.members if member.uplink in up)
+def in_use(balancer: Balancer, up: Container[str]) -> tuple[Member, ...]:
+    """Of the uplinks that are `up`, those of the lowest tiers that have `least_up` of them; with 1,
+    the next tier is used only when none of those before is up."""
+    members = [member for member in balancer.members if member.uplink in up]
+    ranked = sorted(member.tier for member in members)
     if not ranked:
-        return balancer
+        return ()
     last = ranked[min(balancer.least_up, len(ranked)) - 1]
-    members = tuple(member for member in balancer.members if member.tier <= last)
-    return replace(balancer, members=members)
+    return tuple(member for member in members if member.tier <= last)

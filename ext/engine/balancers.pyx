@@ -36,6 +36,7 @@ cdef int compile_balancer(
     balancer.option = option_of(policy_balancer)
     balancer.fallback = fallback
     balancer.count = <uint32_t>len(policy_balancer.members)
+    balancer.least_up = max(policy_balancer.least_up, 1)
     balancer.uplinks = <uint8_t*>calloc(balancer.count + 1, sizeof(uint8_t))
     balancer.weights = <int64_t*>calloc(balancer.count + 1, sizeof(int64_t))
     balancer.salts = <uint64_t*>calloc(balancer.count + 1, sizeof(uint64_t))
@@ -129,24 +130,53 @@ cdef void destroy_balancer(Balancer* balancer) noexcept nogil:
     memset(balancer, 0, sizeof(Balancer))
 
 
+cdef uint32_t last_tier(const Balancer* balancer, const uint8_t* usable) noexcept nogil:
+    # Tiers join from the lowest on until they have enough uplinks that can take flows.
+    cdef uint32_t able[256]
+    cdef uint32_t i, tier, found = 0
+    memset(able, 0, sizeof(able))
+    for i in range(balancer.count):
+        if usable[balancer.uplinks[i]]:
+            able[balancer.tiers[i]] += 1
+    for tier in range(256):
+        found += able[tier]
+        if found >= balancer.least_up:
+            return tier
+    return 255
+
+
+cdef void use_tiers(Balancer* balancer, int family, const uint8_t* usable) noexcept nogil:
+    cdef uint32_t last = last_tier(balancer, usable)
+    cdef uint8_t* in_use = balancer.in_use[family]
+    cdef uint32_t i
+    cdef uint8_t id
+    cdef bint wanted
+    for i in range(balancer.count):
+        id = balancer.uplinks[i]
+        wanted = usable[id] and balancer.tiers[i] <= last
+        if in_use[id] and not wanted:
+            forget_uplink(balancer, family, id)
+        in_use[id] = wanted
+
+
 cdef bint same_uplinks(
-    const Balancer* balancer, const Choice* choice, const uint8_t* usable
+    const Balancer* balancer, const Choice* choice, const uint8_t* in_use
 ) noexcept nogil:
     cdef uint32_t i, at = 0
     for i in range(balancer.count):
-        if usable[balancer.uplinks[i]]:
+        if in_use[balancer.uplinks[i]]:
             if at == choice.count or choice.uplinks[at].id != balancer.uplinks[i]:
                 return False
             at += 1
     return at == choice.count
 
 
-cdef void fill(const Balancer* balancer, Choice* choice, const uint8_t* usable) noexcept nogil:
+cdef void fill(const Balancer* balancer, Choice* choice, const uint8_t* in_use) noexcept nogil:
     cdef uint32_t i
     choice.count = 0
     choice.total = 0
     for i in range(balancer.count):
-        if usable[balancer.uplinks[i]]:
+        if in_use[balancer.uplinks[i]]:
             choice.uplinks[choice.count].id = balancer.uplinks[i]
             choice.uplinks[choice.count].weight = balancer.weights[i]
             choice.uplinks[choice.count].salt = balancer.salts[i]
@@ -168,24 +198,33 @@ cdef void copy_choice(Choice* target, const Choice* source) noexcept nogil:
 
 
 cdef void refresh(Balancer* balancer, const uint8_t[2][256] usable) noexcept nogil:
-    # IPv4 and IPv6 flows take turns together as long as the same uplinks can take them.
+    cdef int family
+    for family in range(2):
+        use_tiers(balancer, family, usable[family])
+    refresh_turns(balancer)
+
+
+cdef void refresh_turns(Balancer* balancer) noexcept nogil:
+    # IPv4 and IPv6 flows take turns together as long as the same uplinks are in use for them.
+    cdef const uint8_t* in_use4 = balancer.in_use[0]
+    cdef const uint8_t* in_use6 = balancer.in_use[1]
     cdef Choice* ipv4 = &balancer.choices[0]
     cdef Choice* ipv6 = &balancer.choices[1]
-    cdef bint same4 = same_uplinks(balancer, ipv4, usable[0])
+    cdef bint same4 = same_uplinks(balancer, ipv4, in_use4)
     cdef bint same6, share = True
     cdef uint32_t i
     if balancer.shared:
         copy_choice(ipv6, ipv4)
-    same6 = same_uplinks(balancer, ipv6, usable[1])
+    same6 = same_uplinks(balancer, ipv6, in_use6)
     for i in range(balancer.count):
-        if usable[0][balancer.uplinks[i]] != usable[1][balancer.uplinks[i]]:
+        if in_use4[balancer.uplinks[i]] != in_use6[balancer.uplinks[i]]:
             share = False
     if share and same6 and not same4:
         copy_choice(ipv4, ipv6)
     elif not same4:
-        fill(balancer, ipv4, usable[0])
+        fill(balancer, ipv4, in_use4)
     if not share and not same6:
-        fill(balancer, ipv6, usable[1])
+        fill(balancer, ipv6, in_use6)
     balancer.shared = share
 
 
@@ -208,7 +247,7 @@ cdef StickyKey sticky_key(
 
 
 cdef uint8_t remembered(
-    Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now, Slot** slot
+    Balancer* balancer, const StickyKey* key, int family, uint64_t now, Slot** slot
 ) noexcept nogil:
     cdef Slot* entry = find(&balancer.sticky, key.digest)
     cdef uint8_t uplink
@@ -216,7 +255,7 @@ cdef uint8_t remembered(
     if entry.life == 0:
         return 0
     uplink = <uint8_t>(meaning(&balancer.sticky, entry) & UPLINK_BITS)
-    if expires(entry) <= now or not usable[uplink]:
+    if expires(entry) <= now or not balancer.in_use[family][uplink]:
         remove(&balancer.sticky, entry)
         slot[0] = find(&balancer.sticky, key.digest)
         return 0
@@ -225,12 +264,12 @@ cdef uint8_t remembered(
 
 
 cdef bint is_remembered(
-    const Balancer* balancer, const StickyKey* key, const uint8_t* usable, uint64_t now
+    const Balancer* balancer, const StickyKey* key, int family, uint64_t now
 ) noexcept nogil:
     cdef const Slot* entry = find(&balancer.sticky, key.digest)
     return (
         entry.life != 0 and expires(entry) > now
-        and usable[<uint8_t>(meaning(&balancer.sticky, entry) & UPLINK_BITS)]
+        and balancer.in_use[family][<uint8_t>(meaning(&balancer.sticky, entry) & UPLINK_BITS)]
     )
 
 
@@ -283,11 +322,9 @@ cdef bint same_table(const Balancer* balancer, const Balancer* other) noexcept n
     )
 
 
-cdef void take_over(
-    Balancer* balancer, Balancer* before, const uint8_t* kept, const uint8_t[2][256] usable
-) noexcept nogil:
+cdef void take_over(Balancer* balancer, Balancer* before, const uint8_t* kept) noexcept nogil:
     if same_table(balancer, before):
-        take_table(balancer, before, kept, usable)
+        take_table(balancer, before, kept)
     balancer.errors = before.errors if balancer.custom == before.custom else 0
     if before.method == NTH:
         continue_turns(balancer, turns_of(before, 0), turns_of(before, 1), kept)
@@ -305,17 +342,11 @@ cdef void continue_turns(
         go_on(&balancer.choices[0], ipv6, kept)
 
 
-cdef void take_table(
-    Balancer* balancer, Balancer* before, const uint8_t* kept, const uint8_t[2][256] usable
-) noexcept nogil:
-    cdef bint here[256]
-    cdef uint32_t i, tag
+cdef void take_table(Balancer* balancer, Balancer* before, const uint8_t* kept) noexcept nogil:
+    cdef uint32_t tag
     cdef uint16_t means
     cdef uint8_t uplink
     cdef int family
-    memset(here, 0, sizeof(here))
-    for i in range(balancer.count):
-        here[balancer.uplinks[i]] = True
     balancer.sticky = before.sticky
     memset(&before.sticky, 0, sizeof(before.sticky))
     for tag in range(1, <uint32_t>TAGS):
@@ -324,7 +355,7 @@ cdef void take_table(
             continue
         uplink = <uint8_t>(means & UPLINK_BITS)
         family = 1 if means & FAMILY_BIT else 0
-        if here[uplink] and kept[uplink] and usable[family][uplink]:
+        if kept[uplink] and balancer.in_use[family][uplink]:
             balancer.tags[family][uplink] = <uint16_t>tag
         else:
             forget_tag(&balancer.sticky, tag)

@@ -127,7 +127,7 @@ cdef int compile_all_rules(Compiled* compiled, object policy, dict interfaces) e
 cdef int compile_rule_names(Compiled* compiled, object policy, const HashKey* key) except -1:
     cdef int32_t i
     compiled.rule_digests = <uint64_t*>calloc(compiled.rule_count + 1, sizeof(uint64_t))
-    compiled.rule_flows = <uint64_t*>calloc(compiled.rule_count + 1, sizeof(uint64_t))
+    compiled.rule_flows = <uint64_t*>calloc(compiled.rule_count + 1, 2 * sizeof(uint64_t))
     if compiled.rule_digests == NULL or compiled.rule_flows == NULL:
         raise MemoryError("no memory for the policy's rules")
     for i in range(compiled.rule_count):

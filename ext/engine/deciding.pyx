@@ -119,7 +119,7 @@ cdef void decide_packet(State* state, Lookup* lookup, Decision* decision) noexce
         find_rule(state, lookup)
     decision.rule = lookup.rule
     if lookup.rule >= 0:
-        state.compiled.rule_flows[lookup.rule] += 1
+        state.compiled.rule_flows[2 * lookup.rule + (lookup.packet.family == 6)] += 1
     use_target(state, lookup, decision)
     slot = insert(
         &state.in_flight, slot, lookup.flow_digest, state.now + FLIGHT_TIME, 0, 0, state.now
@@ -166,12 +166,13 @@ cdef bint find_in_flight(
 
 cdef bint carry_over(State* state, Slot* entry) noexcept nogil:
     # Takes a flow in flight to this policy from the one that decided it, which is fewer than
-    # 65536 policies ago. False: its uplink is gone, and its id may be another's by now.
+    # 65536 policies ago. False: its uplink is gone, and its id may be another's by now, or
+    # such flows were forgotten.
     cdef uint64_t* decided = value(entry)
     cdef uint8_t uplink = <uint8_t>(decided[0] >> 8)
     cdef uint64_t ago = (state.compiled.generation - (decided[0] >> 48)) & 0xFFFF
     cdef int32_t rule = -1, i
-    if uplink and state.compiled.since[uplink] + ago > state.compiled.generation:
+    if state.compiled.since[uplink] + ago > state.compiled.generation:
         return False
     if decided[1]:
         for i in range(state.compiled.rule_count):
@@ -222,13 +223,12 @@ cdef uint8_t pick_uplink(
     # An uplink by sticky entry or by method, 0 if none can take the flow. The sticky key that
     # `find_rule` made is that of the rule's own balancer.
     cdef int family = lookup.packet.family == 6
-    cdef const uint8_t* usable = state.compiled.usable[family]
     cdef Slot* slot = NULL
     cdef uint8_t uplink
     if not lookup.has_rule and (balancer.remembers or balancer.method == HASH):
         lookup.sticky = sticky_key(balancer, &state.hash_key, &lookup.packet)
     if balancer.remembers:
-        uplink = remembered(balancer, &lookup.sticky, usable, state.now, &slot)
+        uplink = remembered(balancer, &lookup.sticky, family, state.now, &slot)
         if uplink:
             reason[0] = STICKY
             return uplink
@@ -270,10 +270,18 @@ cdef int32_t to_be_asked(State* state, Lookup* lookup) noexcept nogil:
         return -1
     if balancer.remembers:
         key = sticky_key(balancer, &state.hash_key, &lookup.packet)
-        if is_remembered(balancer, &key, state.compiled.usable[family], state.now):
+        if is_remembered(balancer, &key, family, state.now):
             return -1
         lookup.asked_key = key.digest
     return target.index
+
+
+cdef bint holds_answer(const State* state, const Lookup* lookup) noexcept nogil:
+    cdef const Balancer* balancer
+    if lookup.fault or not lookup.asked:
+        return False
+    balancer = &state.compiled.balancers[lookup.asked_for]
+    return balancer.in_use[lookup.packet.family == 6][lookup.answer]
 
 
 cdef uint8_t chosen_by_custom(
@@ -288,8 +296,8 @@ cdef uint8_t chosen_by_custom(
     if balancer.method == CYTHON:
         uplink = picked(state, balancer, choice, lookup)
     elif (
-        lookup.asked and lookup.asked_for == <uint16_t>(balancer - state.compiled.balancers)
-        and state.compiled.usable[family][lookup.answer]
+        holds_answer(state, lookup)
+        and lookup.asked_for == <uint16_t>(balancer - state.compiled.balancers)
     ):
         uplink = lookup.answer
     reason[0] = BY_CUSTOM if uplink else BY_WEIGHTED

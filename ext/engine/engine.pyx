@@ -3,12 +3,12 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memcpy, memset
 
-from classifier.engine.balancers cimport CUSTOM, CYTHON, Balancer, forget_uplink, name_digest
+from classifier.engine.balancers cimport CUSTOM, CYTHON, Balancer, name_digest
 from classifier.engine.compiled cimport begin, compile_policy, destroy_compiled, refresh_all
 from classifier.engine.custom cimport CustomMethod, MethodInUse, Question, find_questions
 from classifier.engine.cython_method cimport CythonMethod, pick_of
 from classifier.engine.deciding cimport (
-    BATCH, decide_packet, decide_packets, digest_flow, look_up_packets,
+    BATCH, decide_packet, decide_packets, digest_flow, holds_answer, look_up_packets,
 )
 from classifier.engine.hashing cimport splitmix
 from classifier.engine.loads cimport DOWN, UP, Loads, Measured, forget_load, take_measured
@@ -132,22 +132,28 @@ cdef class Engine:
                 destroy_succession(&succession)
 
     def set_usable(self, name, bint ipv4, bint ipv6):
-        """Says for which families an uplink can take flows now; those it cannot, it forgets."""
-        cdef uint32_t i
-        cdef int family
+        """Says for which families an uplink can take flows now; see `set_usable_families`."""
+        self.set_usable_families({name: (ipv4, ipv6)})
+
+    def set_usable_families(self, usable):
+        """Says of several uplinks at once for which families they can take flows now: `usable` maps
+        names to a pair, IPv4 and IPv6; others stay as they are.
+
+        A balancer uses the lowest tiers that are enough, for each family by itself, and forgets the
+        sticky entries of uplinks that it uses no more. UsageError: the policy has no such uplink;
+        nothing has changed.
+        """
+        cdef uint8_t[2][256] wanted
         cdef uint8_t id
-        cdef bint wanted[2]
         with self.naming:
-            id = self._uplink(name).id
-            wanted[0] = ipv4
-            wanted[1] = ipv6 and self.state.compiled.has_ipv6[id]
+            memcpy(wanted, self.state.compiled.usable, sizeof(wanted))
+            for name, (ipv4, ipv6) in usable.items():
+                id = self._uplink(name).id
+                wanted[0][id] = bool(ipv4)
+                wanted[1][id] = bool(ipv6) and self.state.compiled.has_ipv6[id]
             with nogil:
                 pthread_mutex_lock(&self.state.lock)
-                for family in range(2):
-                    self.state.compiled.usable[family][id] = wanted[family]
-                    for i in range(self.state.compiled.balancer_count):
-                        if not wanted[family]:
-                            forget_uplink(&self.state.compiled.balancers[i], family, id)
+                memcpy(self.state.compiled.usable, wanted, sizeof(wanted))
                 refresh_all(&self.state.compiled)
                 self.state.changes += 1
                 pthread_mutex_unlock(&self.state.lock)
@@ -199,11 +205,12 @@ cdef class Engine:
         return [one.method for one in self.in_use if one is not None]
 
     def forget_in_flight(self, name):
-        """Flows in flight on an uplink are decided anew with their next packet."""
+        """Flows in flight on an uplink are decided anew with their next packet; with None, those on
+        no uplink."""
         cdef uint8_t id
         cdef uint64_t now
         with self.replacing, self.naming:
-            id = self._uplink(name).id
+            id = 0 if name is None else self._uplink(name).id
             now = self.state.compiled.generation
             self.in_use_by_policy = {now: self.in_use, now + 1: self.in_use}
             with nogil:
@@ -227,10 +234,13 @@ cdef class Engine:
             raise UsageError(f"the policy has no uplink {name!r}") from None
 
     def counters(self):
+        cdef const uint64_t* rules
         cdef uint32_t i
         cdef int32_t rule
         with self.naming:
             entries = size = 0
+            rules = self.state.compiled.rule_flows
+            in_order = range(self.state.compiled.rule_count)
             for i in range(self.state.compiled.balancer_count):
                 entries += self.state.compiled.balancers[i].sticky.entries
                 entries -= self.state.compiled.balancers[i].sticky.forgotten
@@ -240,9 +250,8 @@ cdef class Engine:
                 malformed=self.state.counts.malformed,
                 in_flight=self.state.counts.in_flight,
                 uplinks={u.name: self.state.counts.uplinks[<uint8_t>u.id] for u in self.policy.uplinks},
-                rules=tuple(
-                    [self.state.compiled.rule_flows[rule] for rule in range(self.state.compiled.rule_count)]
-                ),
+                rules=tuple([rules[2 * rule] + rules[2 * rule + 1] for rule in in_order]),
+                rules_ipv6=tuple([rules[2 * rule + 1] for rule in in_order]),
                 direct=self.state.counts.direct,
                 dropped=self.state.counts.dropped,
                 sticky_entries=entries,
@@ -383,8 +392,8 @@ cdef class Engine:
             # the answer is of no use any more, the method is asked again.
             for i in range(count):
                 lookups[i].has_rule = False
-                if generation != self.state.compiled.generation or (
-                    not self.state.compiled.usable[lookups[i].packet.family == 6][lookups[i].answer]
+                if generation != self.state.compiled.generation or not holds_answer(
+                    &self.state, &lookups[i]
                 ):
                     lookups[i].asked = False
 
@@ -442,14 +451,15 @@ cdef class Engine:
         return tuple(in_use)
 
 
-cdef object tell_uplinks(const Compiled* compiled, object policy, object in_use):
+cdef object tell_uplinks(const Compiled* compiled, object policy, object methods):
     """Tells methods of users which uplinks can take flows."""
-    for balancer, one in zip(policy.balancers, in_use, strict=True):
+    cdef uint32_t i
+    for i, (balancer, one) in enumerate(zip(policy.balancers, methods, strict=True)):
         for family in range(2):
             if one is not None:
                 one.set_uplinks(family, [
                     (share, policy.uplink(share.uplink).id) for share in balancer.members
-                    if compiled.usable[family][<uint8_t>policy.uplink(share.uplink).id]
+                    if compiled.balancers[i].in_use[family][<uint8_t>policy.uplink(share.uplink).id]
                 ])
 
 

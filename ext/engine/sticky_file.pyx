@@ -71,8 +71,8 @@ def import_sticky(Engine engine not None, bytes data not None, uint64_t now, uin
     """Puts in what `export_sticky` gave; how many entries were put in.
 
     `elapsed` is how many milliseconds ago that was. Left out are entries that have expired since, of
-    uplinks that are not usable or not the same (by name and id), and of balancers that are not there
-    or have another key. Remembered already: stays as it is. A shorter timeout holds for all.
+    uplinks that the balancer does not use now or that are not the same (by name and id), and of
+    balancers that are not there or have another key. Remembered already: stays as it is. A shorter timeout holds for all.
 
     UsageError: these are no such bytes, or of another seed; nothing has been put in.
     """
@@ -223,16 +223,14 @@ cdef object put_entries(
         at += count * sizeof(Record)
         with nogil:
             pthread_mutex_lock(&engine.state.lock)
-            put += put_piece(
-                balancer, buffer, count, kept, engine.state.compiled.usable, now, elapsed
-            )
+            put += put_piece(balancer, buffer, count, kept, now, elapsed)
             pthread_mutex_unlock(&engine.state.lock)
     return put
 
 
 cdef size_t put_piece(
-    Balancer* balancer, const Record* records, size_t count, const uint8_t* kept,
-    const uint8_t[2][256] usable, uint64_t now, uint64_t elapsed
+    Balancer* balancer, const Record* records, size_t count, const uint8_t* kept, uint64_t now,
+    uint64_t elapsed
 ) noexcept nogil:
     cdef size_t i, put = 0
     cdef uint64_t left
@@ -245,7 +243,7 @@ cdef size_t put_piece(
         family = 1 if records[i].life & FAMILY_BIT else 0
         left = min(records[i].life >> EXPIRY_SHIFT, balancer.timeout)
         tag = balancer.tags[family][uplink]
-        if left <= elapsed or not kept[uplink] or not usable[family][uplink] or not tag:
+        if left <= elapsed or not kept[uplink] or not balancer.in_use[family][uplink] or not tag:
             continue
         slot = find(&balancer.sticky, records[i].digest)
         if slot.life and expires(slot) > now and meaning(&balancer.sticky, slot):

@@ -37,6 +37,7 @@ cdef int find_uplinks(
     cdef int number
     for number in range(256):
         next.since[number] = next.generation
+    next.since[0] = before.since[0]
     ids_before = {uplink.name: uplink.id for uplink in policy_before.uplinks}
     for uplink in policy.uplinks:
         id = uplink.id
@@ -99,18 +100,20 @@ cdef void succeed(
     const Succession* succession, Compiled* next, Compiled* before, uint64_t* uplink_flows
 ) noexcept nogil:
     cdef uint32_t i
-    cdef int32_t rule
+    cdef int32_t rule, family, number
     decide_usable(succession, next, before)
     refresh_all(next)
     for i in range(256):
         if not succession.kept[i]:
             uplink_flows[i] = 0
     for rule in range(next.rule_count):
-        if succession.rules_before[rule] >= 0:
-            next.rule_flows[rule] = before.rule_flows[succession.rules_before[rule]]
+        number = succession.rules_before[rule]
+        if number >= 0:
+            for family in range(2):
+                next.rule_flows[2 * rule + family] = before.rule_flows[2 * number + family]
     for i in range(next.balancer_count):
         if next.balancers[i].before >= 0:
             take_over(
                 &next.balancers[i], &before.balancers[next.balancers[i].before],
-                succession.kept, next.usable,
+                succession.kept,
             )

@@ -18,6 +18,10 @@ from classifier.engine.protocols cimport TCP
 from classifier.engine.wire cimport Packet
 from classifier.replay.arrival cimport Arrival, classify, set_packet
 from classifier.replay.carried cimport Carried
+from classifier.replay.expectations cimport (
+    FTP_PORT, begin_control, end_control, free_helpers, read_control, reserve_controls,
+    take_expected,
+)
 from classifier.replay.flow_log cimport (
     PLACED_DIRECT, PLACED_DROPPED, PLACED_INBOUND, DecidedFlow, FlowLog,
 )
@@ -36,10 +40,6 @@ from classifier.replay.flows cimport (
     resize,
 )
 from classifier.replay.fragments cimport HELD, REFUSED, Datagram, FragmentTable, Outcome
-from classifier.replay.helpers cimport (
-    FTP_PORT, begin_control, end_control, free_helpers, read_control, reserve_controls,
-    take_expected,
-)
 from classifier.replay.link cimport Frame
 from classifier.replay.networks cimport left_alone, set_network, within
 from classifier.replay.observer cimport NO_PARENT, Event, Observer
@@ -477,8 +477,8 @@ cdef class Tracker:
         if flow.flags & HELPED:
             end_control(&self.helpers, <uint32_t>extra.own.control)
 
-    # The gateway ends the connections of an uplink, for one family. What is left of a flow says only
-    # that answers to it are late.
+    # The gateway ends the connections of an uplink, for one family; with 0, those on no uplink that
+    # have had no answer. What is left of a flow says only that answers to it are late.
     cdef void _flush(self, uint8_t uplink, uint8_t family) noexcept nogil:
         cdef uint32_t at, number
         cdef Flow* flow
@@ -490,6 +490,7 @@ cdef class Tracker:
             if (
                 self.table.extras[number].placement == uplink and flow.expires > self.now
                 and flow.protocols & 0xFF == family
+                and (uplink or not flow.flags & SEEN_REPLY)
             ):
                 self._close(number)
                 self.table.extras[number].own.forgotten_at = flow.expires

@@ -29,13 +29,18 @@ def tcp(addresses: str, port: int, mark: int, more: str = "", state: str = "ESTA
     return f"{CREATE} -p tcp --state {state} -u SEEN_REPLY {ends} --mark {mark} {more}"
 
 
+def udp(port: int) -> str:
+    """It has had no answer."""
+    return f"{CREATE} -p udp {FOUR} --sport 40000 --dport {port} --mark 256"
+
+
 FOUR = "-s 10.0.0.1 -d 203.0.113.9"
 SIX = "-s fd00::1 -d 2001:db8::9"
 
 
 @pytest.fixture
 def table(host: Namespace) -> Namespace:
-    """TCP to ports 1 to 8 and UDP to 9, over IPv4; TCP to 11 and 12 over IPv6."""
+    """TCP to ports 1 to 8 and UDP to 9 and 10, over IPv4; TCP to 11 and 12 over IPv6."""
     masqueraded = "-n 192.0.2.1"
     lines = [
         tcp(FOUR, 1, 0x100, masqueraded),
@@ -46,7 +51,8 @@ def table(host: Namespace) -> Namespace:
         tcp(FOUR, 6, 0x100),
         tcp(FOUR, 7, 0x100, masqueraded, "SYN_SENT"),
         tcp("-s 198.51.100.7 -d 192.0.2.1", 8, 0x100, "-g 10.0.0.1"),
-        f"{CREATE} -p udp {FOUR} --sport 40000 --dport 9 --mark 256",
+        udp(9),
+        udp(10),
         tcp(SIX, 11, 0x100, "-n 2001:db8:1::1"),
         tcp(SIX, 12, 0x200, "-n 2001:db8:1::1"),
     ]
@@ -77,14 +83,27 @@ def test_clients_are_those_of_established_masqueraded_connections_that_began_ins
     of = socket.AF_INET if family == 4 else socket.AF_INET6
     ends = socket.inet_pton(of, client), socket.inet_pton(of, server)
     with table.enter():
-        found = conntrack.masqueraded(0x100, MASK, family, 1000)
-        few = list(conntrack.masqueraded(0x100, MASK, family, 1))
-        none = list(conntrack.masqueraded(0x400, MASK, family, 1000))
-    assert sorted(found, key=lambda connection: connection.server_port) == [
-        TcpConnection(ends[0], 40000, ends[1], port) for port in ports
-    ]
-    assert len(few) <= 1
+        found = [c.masqueraded_tcp for c in conntrack.connections(0x100, MASK, family, 1000)]
+        few = list(conntrack.connections(0x100, MASK, family, 1))
+        none = list(conntrack.connections(0x400, MASK, family, 1000))
+    clients = sorted(filter(None, found), key=lambda connection: connection.server_port)
+    assert clients == [TcpConnection(ends[0], 40000, ends[1], port) for port in ports]
+    assert len(few) == 1
     assert none == []
+
+
+def test_those_without_an_answer_end_one_by_one_and_no_later_one_of_their_addresses(
+    table: Namespace,
+) -> None:
+    with table.enter():
+        there = conntrack.connections(0x100, MASK, 4, 1000)
+        unanswered = [connection for connection in there if not connection.answered]
+        # Another one takes the place of that to port 9.
+        shell(table, f"conntrack -D -p udp {FOUR} --dport 9 2>/dev/null")
+        shell(table, udp(9))
+        conntrack.end(unanswered)
+    assert len(unanswered) == 2
+    assert known(table, "ipv4") == {"1", "2", "3", "4", "5", "6", "7", "8", "9"}
 
 
 def test_what_the_kernel_refuses_is_told(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:

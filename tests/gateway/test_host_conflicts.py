@@ -28,7 +28,11 @@ CONFLICTS = {
         'IPv4 routing rule "pref 20802 from 192.0.2.1 lookup 9" has a priority of ours'
     ),
     "ip -6 rule add pref 20804 from all iif eth2 unreachable": (
-        'IPv6 routing rule "pref 20804 unreachable iif eth2" has a priority of ours'
+        'IPv6 routing rule "pref 20804 iif eth2 unreachable" has a priority of ours'
+    ),
+    "ip rule add pref 40802 lookup 9": (
+        'IPv4 routing rule "pref 40802 lookup 9" has a priority of ours'
+        " (20800 to 20805, 40801 to 41055)"
     ),
     "ip rule add pref 99 to 192.0.2.0/24 lookup 20802": (
         'IPv4 routing rule "pref 99 lookup 20802 to 192.0.2.0" uses table 20802'
@@ -84,6 +88,7 @@ HARMLESS = (
     "nft 'add table ip t; add chain ip t c; add rule ip t c ct mark set meta mark and 0x3f00'",
     "ip rule add pref 99 fwmark 0x10000/0xff0000 lookup 9",
     "ip rule add pref 99 fwmark 0x1 lookup 9",
+    "ip rule add pref 40000 iif lo lookup 9",
     "ip route add 192.0.2.0/24 via 10.0.0.2 table 20899",
 )
 

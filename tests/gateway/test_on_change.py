@@ -68,6 +68,9 @@ def test_it_is_told_who_changed_and_how_and_inherits_nothing_of_the_service(
         "TABLE": "20802",
         "MARK": "0x200",
     }
+    # Until then the next start would tell it again.
+    record = gateway.service.state_dir / "told.json"
+    eventually(lambda: '"draining", "", true' in " ".join(record.read_text().split()), "it is kept")
     gateway.service.kill()
     gateway.start_service()
     steer(gateway, "wifi1", "auto")

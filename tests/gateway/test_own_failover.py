@@ -3,20 +3,23 @@ the address of the uplink they leave by, and are answered."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 from host_service import eventually
-from host_snapshots import shell
+from host_snapshots import VARIANTS, shell
 
 from classifier.lab.limits import scaled
 from classifier.lab.servers import QUESTION
 from classifier.lab.topology import ISP_INTERFACE
 
 if TYPE_CHECKING:
-    from conftest import Configuration, StartLab
+    from conftest import Configuration, StartLab, UseIptables
 
+    from classifier.host.iptables.programs import Variant
     from classifier.lab.flows import FiveTuple
     from classifier.lab.lab import Lab
 
@@ -34,16 +37,25 @@ def gateway(lab: StartLab, configuration: Configuration) -> Lab:
     return made
 
 
-def is_answered(gateway: Lab, flow: FiveTuple) -> bool:
-    """Whether an unbound ping to the flow's remote is."""
-    protocol, kind = ECHO[flow.version]
+def answer(gateway: Lab, flow: FiveTuple, protocol: int, port: int, question: bytes) -> bytes:
+    """That to a datagram from a socket that is neither bound nor connected."""
     with gateway.gateway.enter():
-        ping = socket.socket(flow.family, socket.SOCK_DGRAM, protocol)
-    with ping:
-        ping.settimeout(scaled(5))
-        # The kernel fills in identifier and checksum.
-        ping.sendto(bytes((kind, 0, 0, 0, 0, 0, 0, 1)) + QUESTION, (flow.dst, 0))
-        return ping.recv(256).endswith(QUESTION)
+        asking = socket.socket(flow.family, socket.SOCK_DGRAM, protocol)
+    with asking:
+        asking.settimeout(scaled(5))
+        asking.sendto(question, (flow.dst, port))
+        return asking.recv(256)
+
+
+def query_is_answered(gateway: Lab, flow: FiveTuple) -> bool:
+    return answer(gateway, flow, socket.IPPROTO_UDP, DNS, QUESTION).decode() in gateway.isps
+
+
+def ping_is_answered(gateway: Lab, flow: FiveTuple) -> bool:
+    protocol, kind = ECHO[flow.version]
+    # The kernel fills in identifier and checksum.
+    ping = bytes((kind, 0, 0, 0, 0, 0, 0, 1)) + QUESTION
+    return answer(gateway, flow, protocol, 0, ping).endswith(QUESTION)
 
 
 def own_flows(gateway: Lab) -> dict[str, set[str]]:
@@ -55,7 +67,8 @@ def own_flows(gateway: Lab) -> dict[str, set[str]]:
             answers = gateway.connect(flows, sender="gateway")
             assert None not in answers.values(), (protocol, family)
         remotes = gateway.flows(4, "udp", DNS, source=None, family=family)
-        assert all(is_answered(gateway, flow) for flow in remotes)
+        assert all(query_is_answered(gateway, flow) for flow in remotes)
+        assert all(ping_is_answered(gateway, flow) for flow in remotes)
     found: dict[str, set[str]] = {}
     kinds: dict[str, set[tuple[int, int]]] = {}
     for flow, uplinks in gateway.tap.flows().items():
@@ -107,3 +120,97 @@ def test_own_flows_use_main_s_other_default_route_when_the_first_went_with_its_i
     shell(gateway.gateway, "ip link set eth0 down")
     wait_for(gateway, "wired", "down")
     assert own_flows(gateway) == addresses(gateway, "wifi1")
+
+
+DIRECT = {4: "198.51.100.7", 6: "2001:db8:77::7"}
+"""Remotes that the policy leaves to the main routing table."""
+THREE = {"wired": 1, "wifi1": 1, "wifi2": 1}
+WITHDRAWN = "ip link set eth0 down"
+"""Takes the only default route of the main table along, of IPv4 and of IPv6."""
+
+
+@pytest.fixture
+def three(lab: StartLab, configuration: Configuration) -> Lab:
+    remotes = ", ".join(f'"{remote}"' for remote in DIRECT.values())
+    rules = f'[[rules]]\nname = "left to main"\nto = [{remotes}]\nuse = "direct"'
+    made = lab(configuration(THREE, uplink='gateway6 = "fe80::1"', rules=rules), service=False)
+    made.gateway.sysctl("net.ipv4.ping_group_range", "0 2147483647")
+    return made
+
+
+def routing_rules(gateway: Lab) -> str:
+    return shell(gateway.gateway, "ip rule; ip -6 rule")
+
+
+def wait_until_queued_from(gateway: Lab, interface: str) -> None:
+    chains = "iptables -t mangle -S nfqc-output; ip6tables -t mangle -S nfqc-output"
+    queued = f"-A nfqc-output -o {interface} -j nfqc-queue"
+    eventually(
+        lambda: shell(gateway.gateway, chains).count(queued) == len(FAMILIES),
+        f"own flows by {interface} are classified",
+    )
+
+
+def try_direct_flows(gateway: Lab) -> int:
+    """Begin a UDP and a TCP flow to each direct remote, without waiting; how many."""
+    with gateway.gateway.enter(), contextlib.ExitStack() as stack:
+        for family, remote in DIRECT.items():
+            version = socket.AF_INET if family == 4 else socket.AF_INET6
+            udp = stack.enter_context(socket.socket(version, socket.SOCK_DGRAM))
+            udp.sendto(QUESTION, (remote, DNS))
+            tcp = stack.enter_context(socket.socket(version, socket.SOCK_STREAM))
+            tcp.setblocking(False)
+            assert tcp.connect_ex((remote, 8080)) == errno.EINPROGRESS
+    return 2 * len(DIRECT)
+
+
+def wired_is_configured_again(gateway: Lab) -> None:
+    """As a network configuration does: the kernel forgot addresses and routes with the link."""
+    link = gateway.addresses.uplink("wired")
+    shell(
+        gateway.gateway,
+        "ip link set eth0 up\n"
+        f"ip addr replace {link.own}/{link.prefix} dev eth0\n"
+        f"ip -6 addr replace {link.own6}/64 dev eth0 nodad\n"
+        f"ip route replace default via {link.isp} dev eth0\n"
+        f"ip -6 route replace default via {link.isp6} dev eth0\n",
+    )
+
+
+def test_own_flows_have_a_way_out_while_main_has_no_default_route_and_direct_ones_do_not_leak(
+    three: Lab,
+) -> None:
+    """The kernel's first lookup, before any hook, would answer "network is unreachable"."""
+    before = routing_rules(three)
+    three.start_service()
+    shell(three.gateway, WITHDRAWN)
+    wait_until_queued_from(three, "eth1")
+    # The first lookup gave all of them the source address of wifi1.
+    assert own_flows(three) == addresses(three, "wifi1", "wifi2")
+
+    three.tap.clear()
+    tried = try_direct_flows(three)
+    fence = three.flows(6, "udp", DNS, source=None)
+    assert None not in three.ask(fence, sender="gateway").values(), "decided after those before"
+    [rule] = (rule for rule in three.status()["rules"] if rule["name"] == "left to main")
+    assert rule["flows"] == tried
+    assert not set(DIRECT.values()) & {flow.dst for flow in three.tap.flows()}
+
+    wired_is_configured_again(three)
+    wait_until_queued_from(three, "eth0")
+    wait_for(three, "wired", "up")
+    assert own_flows(three) == addresses(three, *THREE)
+    assert three.stop_service() == 0
+    assert routing_rules(three) == before
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_own_flows_have_a_way_out_also_when_the_service_was_killed_without_a_default_route(
+    three: Lab, use_iptables: UseIptables, variant: Variant
+) -> None:
+    use_iptables(variant)
+    three.start_service()
+    shell(three.gateway, WITHDRAWN)
+    wait_until_queued_from(three, "eth1")
+    three.service.kill()
+    assert own_flows(three) == addresses(three, "wifi1"), "the first one that has a route"

@@ -241,6 +241,19 @@ def test_a_tunnel_without_any_way_out_is_not_led_into_itself(
     assert network.loops == NONE
 
 
+def test_a_tunnel_does_not_stand_in_for_main_s_default_route_to_its_own_endpoint(
+    network: Network, service: HostService
+) -> None:
+    """It asks for its neighbour in packets without a mark, and is the first uplink of the file."""
+    shell(network.gateway, "ip route del default; ip neigh flush dev vxlan0")
+    for where in (network.lan, network.gateway) * 5:
+        with network.client(where) as client:
+            client.sendto(b"?", (REMOTE, 7))
+    learned = "ip neigh show dev vxlan0 | grep -c lladdr || true"
+    eventually(lambda: shell(network.gateway, learned) == "1\n", "the question is answered")
+    assert network.loops == NONE
+
+
 def test_the_endpoint_is_reached_outside_of_the_tunnel_by_everybody(
     network: Network, service: HostService
 ) -> None:

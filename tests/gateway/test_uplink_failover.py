@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import pytest
 from host_service import eventually
 from host_snapshots import shell
 from lasting_clients import Client, lasting
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from conftest import Configuration, StartLab
 
     from classifier.lab.lab import Lab
+    from classifier.lab.namespace import Namespace
 
 PORT = 8080
 PROMISED = 1.0
@@ -56,6 +60,18 @@ def connections_known(gateway: Lab) -> set[str]:
 def clients_of(hosts: str, count: int = 8) -> list[Client]:
     """Every second one talks."""
     return [Client(hosts.format(n), talks=n % 4 < 2) for n in range(1, count + 1)]
+
+
+def greeted(namespace: Namespace, host: str) -> str:
+    """By the server, on a connection whose first packets may be lost."""
+    with namespace.enter(), socket.create_connection((host, PORT), scaled(30.0)) as connection:
+        return connection.makefile().readline().strip()
+
+
+def is_direct(gateway: Lab, host: str) -> bool:
+    return any(
+        entry.dst == host and entry.mark & 0x3F00 == 0x3F00 for entry in gateway.connections()
+    )
 
 
 def test_clients_of_a_dead_uplink_are_on_another_within_a_second_and_it_gets_its_share_again(
@@ -105,10 +121,14 @@ def test_failback_move_leaves_no_client_on_the_standby_whenever_it_came_there(
         assert connections_of(gateway, "wifi1") == 0
 
 
+@pytest.mark.parametrize("first", WEIGHTS)
 def test_when_all_uplinks_failed_clients_recover_with_the_first_that_is_back(
-    lab: StartLab, configuration: Configuration
+    lab: StartLab, configuration: Configuration, first: str
 ) -> None:
-    gateway = lab(configuration(WEIGHTS, more=probed("wired") + probed("wifi1")))
+    # One is found dead before the other: its clients are sent to what is as dead as itself.
+    rounds = {name: "down = 2" if name == first else "down = 6" for name in WEIGHTS}
+    health = "".join(probed(name).replace("down = 2", rounds[name]) for name in WEIGHTS)
+    gateway = lab(configuration(WEIGHTS, more=health))
     serve(gateway)
     clients = clients_of("198.18.34.{}")
     with lasting(gateway.lan, PORT, clients):
@@ -116,9 +136,13 @@ def test_when_all_uplinks_failed_clients_recover_with_the_first_that_is_back(
             black_hole(gateway, name, True)
         for name in WEIGHTS:
             wait_for(gateway, name, "down")
-        # The one that main's default route does not know. Those that were on the other one are told
-        # now, since there was none to take them before.
-        black_hole(gateway, "wifi1", False)
+        with ThreadPoolExecutor(1) as waiting:
+            greeting = waiting.submit(greeted, gateway.lan, "198.18.34.99")
+            eventually(lambda: is_direct(gateway, "198.18.34.99"), "it is left to the main table")
+            # The one that main's default route does not know. Those that were on the other one are
+            # told now, since there was none to take them before.
+            black_hole(gateway, "wifi1", False)
+            assert greeting.result() == "wifi1", "its next try finds it"
         eventually(lambda: all(c.uplink == "wifi1" for c in clients), "all are on wifi1")
         black_hole(gateway, "wired", False)
         wait_for(gateway, "wired", "up")

@@ -62,6 +62,10 @@ class Followed(Connections):
         self._engine.forget_in_flight(uplink.name)
         self._told(uplink, family)
 
+    def _try_again(self, policy: Policy, back: Uplink | None, family: Family) -> None:
+        if back is None:
+            self._engine.forget_in_flight(None)
+
 
 class AcceleratedGateway:
     """What `Service` does with its parts, in its order; `end` is told whose connections end."""
@@ -166,7 +170,7 @@ class AcceleratedGateway:
         self._use(self.uplinks.usable(look))
 
     def _use(self, usable: Usable) -> None:
-        place(self.classifier.engine, self.policy, usable, self._usable)
+        place(self.classifier.engine, self.policy, usable)
         self._usable = usable
 
     def _probe(self) -> None:

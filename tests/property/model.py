@@ -171,15 +171,20 @@ class Model:
         self.turns: dict[str, dict[int, Turns]] = {b.name: {} for b in policy.balancers}
         self.begin_turns()
 
-    def set_usable(self, name: str, ipv4: bool, ipv6: bool) -> None:
-        for family, wanted in ((4, ipv4), (6, ipv6)):
-            if wanted and (family == 4 or self.policy.uplink(name).gateway6 is not None):
-                self.usable[family].add(name)
-                continue
-            self.usable[family].discard(name)
-            for entries in self.sticky.values():
-                for key in [k for k, (up, _) in entries.items() if k[0] == family and up == name]:
-                    del entries[key]
+    def set_usable(self, usable: dict[str, tuple[bool, bool]]) -> None:
+        for name, able in usable.items():
+            for family, wanted in zip((4, 6), able, strict=True):
+                if wanted and (family == 4 or self.policy.uplink(name).gateway6 is not None):
+                    self.usable[family].add(name)
+                else:
+                    self.usable[family].discard(name)
+        for balancer in self.policy.balancers:
+            in_use = {family: self.shares(balancer, family) for family in (4, 6)}
+            self.sticky[balancer.name] = {
+                key: entry
+                for key, entry in self.sticky[balancer.name].items()
+                if entry[0] in in_use[key[0]]
+            }
         self.begin_turns()
 
     def set_loads(
@@ -240,11 +245,12 @@ class Model:
             if old is None:
                 continue
             members = {m.uplink for m in balancer.members} & kept
+            in_use = {family: self.shares(balancer, family) for family in (4, 6)}
             if table_key(old) is not None and table_key(old) == table_key(balancer):
                 self.sticky[balancer.name] = {
                     key: (uplink, expires)
                     for key, (uplink, expires) in sticky[balancer.name].items()
-                    if uplink in members & self.usable[key[0]]
+                    if uplink in kept & in_use[key[0]].keys()
                 }
             if old.method == balancer.method == "nth":
                 weights = {m.uplink: m.weight for m in balancer.members}
@@ -256,11 +262,17 @@ class Model:
                 }
         self.begin_turns()
 
-    def forget_in_flight(self, name: str) -> None:
+    def forget_in_flight(self, name: str | None) -> None:
         self.in_flight = {key: flow for key, flow in self.in_flight.items() if flow[0] != name}
 
     def shares(self, balancer: Balancer, family: int) -> dict[str, int]:
-        return {m.uplink: m.weight for m in balancer.members if m.uplink in self.usable[family]}
+        """Those of the lowest tiers that have `least_up` uplinks for the family, or all that do."""
+        able = [m for m in balancer.members if m.uplink in self.usable[family]]
+        for tier in sorted({m.tier for m in able}):
+            chosen = {m.uplink: m.weight for m in able if m.tier <= tier}
+            if len(chosen) >= balancer.least_up:
+                return chosen
+        return {m.uplink: m.weight for m in able}
 
     def begin_turns(self) -> None:
         """Families with the same uplinks take turns together; uplinks that stay keep theirs."""
@@ -330,7 +342,7 @@ class Model:
         uplink: str | None = None
         if remembers and key in entries:
             uplink, expires = entries.pop(key)
-            if now < expires and uplink in self.usable[packet.family]:
+            if now < expires and uplink in shares:
                 entries[key] = (uplink, now + round(balancer.sticky.timeout * 1000))
                 return uplink, "sticky"
         if not shares:

@@ -84,7 +84,11 @@ def balancers(draw, names, index, later):
         method=method,
         options=draw(option) if option is not None else {},
         custom=ByAddress if ":" in method else None,
-        members=tuple(Member(name, draw(st.integers(1, 40))) for name in chosen),
+        members=tuple(
+            Member(name, draw(st.integers(1, 40)), draw(st.sampled_from([1, 1, 2, 255])))
+            for name in chosen
+        ),
+        least_up=draw(st.integers(1, len(chosen))),
         sticky=draw(st.none() | sticky),
         fallback=draw(st.sampled_from(["direct", "drop", *names, *later])),
     )
@@ -176,7 +180,9 @@ steps = st.lists(
         packets(),
         packets(),
         st.sampled_from([1, 400, 2500, 5000, 20000]),
-        st.tuples(st.sampled_from(NAMES), st.booleans(), st.booleans()),
+        st.dictionaries(
+            st.sampled_from(NAMES), st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=3
+        ),
         measurements(),
     ),
     min_size=1,
@@ -202,10 +208,10 @@ def test_every_decision_is_the_one_the_model_makes(policy, seed, steps):
                 step.fading,
             )
             model.set_loads(known, step.expected, step.fading)
-        elif isinstance(step, tuple):
-            if step[0] in names:
-                classifier.engine.set_usable(*step)
-                model.set_usable(*step)
+        elif isinstance(step, dict):
+            known = {name: able for name, able in step.items() if name in names}
+            classifier.engine.set_usable_families(known)
+            model.set_usable(known)
         else:
             got = classifier.classify(render(step), now / 1000, step.interface, step.user)
             assert (got.uplink, got.rule, got.reason, got.mark) == model.decide(step, now)

@@ -61,11 +61,12 @@ class Author:
             options={"tolerance": 0.01} if method == "fastest" else {},
             custom=ByAddress if ":" in method else None,
             members=tuple(
-                Member(u, self.mostly(number % 2 + 1, 4))
+                Member(u, self.mostly(number % 2 + 1, 4), self.mostly(number // 2 + 1, 1))
                 for number, u in enumerate(uplinks)
                 if number == 0 or self.mostly(True, False)
             ),
             sticky=self.mostly(sticky, None),
+            least_up=self.mostly(1, 2),
             fallback=self.chance.choice(["direct", "drop", *uplinks]),
         )
 
@@ -94,7 +95,7 @@ steps = st.lists(
         packets(),
         packets(),
         st.sampled_from([1, 2500, 5000]),
-        st.sampled_from(NAMES),
+        st.sampled_from([*NAMES, None]),
         st.tuples(st.sampled_from(NAMES), mostly(True, False), mostly(True, False)),
         st.tuples(policies(), st.dictionaries(st.sampled_from(NAMES), families)),
     ),
@@ -109,15 +110,17 @@ class Counted:
     def __init__(self) -> None:
         self.uplinks: Counter[str] = Counter()
         self.rules: Counter[str] = Counter()
+        self.rules_ipv6: Counter[str] = Counter()
         self.others: Counter[str] = Counter()
 
-    def decided(self, uplink, rule, reason):
+    def decided(self, uplink, rule, reason, family):
         self.others["packets"] += 1
         if reason == "in-flight":
             self.others["in_flight"] += 1
             return
         if rule is not None:
             self.rules[rule] += 1
+            self.rules_ipv6[rule] += family == 6
         if uplink is not None:
             self.uplinks[uplink] += 1
         else:
@@ -129,11 +132,14 @@ class Counted:
         rules = {r.name for r in before.rules} & {r.name for r in after.rules}
         self.uplinks = Counter({n: c for n, c in self.uplinks.items() if n in kept})
         self.rules = Counter({n: c for n, c in self.rules.items() if n in rules})
+        self.rules_ipv6 = Counter({n: c for n, c in self.rules_ipv6.items() if n in rules})
 
     def check(self, classifier: Classifier):
         counters = classifier.counters()
         assert counters.uplinks == {u.name: self.uplinks[u.name] for u in classifier.policy.uplinks}
-        assert counters.rules == tuple(self.rules[r.name] for r in classifier.policy.rules)
+        rules = classifier.policy.rules
+        assert counters.rules == tuple(self.rules[r.name] for r in rules)
+        assert counters.rules_ipv6 == tuple(self.rules_ipv6[r.name] for r in rules)
         for name in ("packets", "in_flight", "direct", "dropped"):
             assert getattr(counters, name) == self.others[name]
 
@@ -147,8 +153,8 @@ def test_decisions_and_counters_go_on_as_the_model_says(policy, seed, steps):
         names = {uplink.name for uplink in classifier.policy.uplinks}
         if isinstance(step, int):
             now += step
-        elif isinstance(step, str):
-            if step in names:
+        elif step is None or isinstance(step, str):
+            if step is None or step in names:
                 classifier.engine.forget_in_flight(step)
                 model.forget_in_flight(step)
         elif isinstance(step, tuple) and isinstance(step[0], Policy):
@@ -161,11 +167,11 @@ def test_decisions_and_counters_go_on_as_the_model_says(policy, seed, steps):
         elif isinstance(step, tuple):
             if step[0] in names:
                 classifier.engine.set_usable(*step)
-                model.set_usable(*step)
+                model.set_usable({step[0]: step[1:]})
         else:
             got = classifier.classify(render(step), now / 1000, step.interface, step.user)
             assert (got.uplink, got.rule, got.reason, got.mark) == model.decide(step, now)
-            counted.decided(got.uplink, got.rule, got.reason)
+            counted.decided(got.uplink, got.rule, got.reason, step.family)
         counted.check(classifier)
 
 

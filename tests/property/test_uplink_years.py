@@ -88,7 +88,7 @@ class UplinkYears(RuleBasedStateMachine):
         self.follow_health(policy, None)
         self.before: dict[tuple[str, Family], State] = {}
         self.established: dict[Packet, str] = {}
-        self.sticky: dict[object, tuple[str, int]] = {}
+        self.sticky: dict[tuple[Family, object], tuple[str, int]] = {}
         self.in_flight: dict[Packet, tuple[str | None, int]] = {}
         self.flows = 0
         self.gateway = AcceleratedGateway(policy, Path(self.folder.name), self.connections_end)
@@ -243,11 +243,9 @@ class UplinkYears(RuleBasedStateMachine):
         for name in NAMES:
             able = tuple(self.usable(name, family) for family in FAMILIES)
             assert engine.usable_families(name) == able
-        active = self.active()
+        in_use = {family: self.in_use(family) for family in FAMILIES}
         self.sticky = {
-            key: entry
-            for key, entry in self.sticky.items()
-            if entry[0] in active and self.usable(entry[0], key[0])  # type: ignore[index]
+            key: entry for key, entry in self.sticky.items() if entry[0] in in_use[key[0]]
         }
         self.before = dict(shown)
 
@@ -274,7 +272,7 @@ class UplinkYears(RuleBasedStateMachine):
         self.in_flight = {p: entry for p, entry in self.in_flight.items() if entry[0] != name}
 
     def check_balanced(self, packet: Packet, family: Family, decision: Decision) -> None:
-        able = [name for name in self.active() if self.usable(name, family)]
+        able = self.in_use(family)
         key = (family, packet.dst)
         remembered, expires = self.sticky.pop(key, (None, 0))
         if remembered is not None and self.gateway.now < expires:
@@ -341,15 +339,16 @@ class UplinkYears(RuleBasedStateMachine):
         (balancer,) = self.gateway.policy.balancers
         return next(member.tier for member in balancer.members if member.uplink == name)
 
-    def active(self) -> set[str]:
-        """The lowest tiers that have as many uplinks up as are wanted, or all tiers."""
+    def in_use(self, family: Family) -> set[str]:
+        """Who takes flows of a family: the lowest tiers that have as many uplinks up for it as are
+        wanted, or all that are up."""
         (balancer,) = self.gateway.policy.balancers
+        up: set[str] = set()
         for tier in (1, 2, 3):
-            members = {member.uplink for member in balancer.members if member.tier <= tier}
-            up = [name for name in members if any(self.usable(name, f) for f in FAMILIES)]
+            up |= {n for n in NAMES if self.tier(n) == tier and self.usable(n, family)}
             if len(up) >= balancer.least_up:
-                return members
-        return set(NAMES)
+                break
+        return up
 
 
 TestUplinkYears = UplinkYears.TestCase

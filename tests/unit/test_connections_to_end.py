@@ -1,4 +1,4 @@
-"""Whose connections are ended when states change: a table of changes."""
+"""Whose connections are ended, or tried again, when states change: tables of changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Uplink
-from classifier.uplinks.endings import States, to_end
+from classifier.uplinks.endings import States, to_end, to_try_again
 from classifier.uplinks.state import State
 
 STATES: dict[str, State] = {"u": "up", "d": "down", "a": "draining"}
@@ -81,3 +81,30 @@ def test_failback_move_ends_those_of_standbys_and_not_of_its_own_tier() -> None:
     assert ended(policy, of("duu"), of("uuu")) == "c4"
     assert ended(policy, of("uud"), of("uuu")) == ""
     assert ended(policy, {}, of("uuu")) == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("uuu", "duu", []),
+        ("duu", "uuu", ["a"]),
+        ("duu", "auu", []),
+        ("auu", "uuu", []),
+        ("ddd", "udd", ["a", None]),
+        ("ddd", "uud", ["a", "b", None]),
+        ("dad", "uad", ["a", None]),
+        ("aaa", "uaa", [None]),
+        ("ddd", "add", []),
+    ],
+)
+def test_what_had_no_answer_is_tried_again_on_what_is_back(
+    before: str, after: str, expected: list[str | None]
+) -> None:
+    changes = to_try_again(POLICY, of(before), of(after))
+    assert [(back.name if back else None, family) for back, family in changes] == [
+        (name, 4) for name in expected
+    ]
+
+
+def test_nothing_is_tried_again_at_the_start() -> None:
+    assert list(to_try_again(POLICY, {}, of("udd"))) == []

@@ -265,8 +265,12 @@ def test_the_same_seed_repeats_everything_and_no_seed_does_not():
 
 
 def test_an_uplink_that_is_not_in_the_policy_cannot_be_set():
+    c = Classifier(policy(), seed=1)
     with pytest.raises(UsageError, match="no uplink 'lte'"):
-        Classifier(policy(), seed=1).set_up("lte", True)
+        c.set_up("lte", True)
+    with pytest.raises(UsageError, match="no uplink 'lte'"):
+        c.engine.set_usable_families({"wired": (False, False), "lte": (True, True)})
+    assert c.engine.usable_families("wired") == (True, True)
 
 
 def test_thousands_of_rules_are_matched_in_their_order():

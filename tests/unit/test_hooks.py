@@ -166,8 +166,9 @@ def test_one_that_hangs_is_ended_with_its_children_and_counted(
     ]
 
 
-def test_a_stop_waits_a_little_and_then_ends_what_runs_and_the_next_start_tells_it(
-    tmp_path: Path,
+@pytest.mark.parametrize("by_then", ["down", "up"])
+def test_a_stop_waits_a_little_and_then_ends_what_runs_and_the_next_start_tells_what_is_so_then(
+    tmp_path: Path, by_then: str
 ) -> None:
     child, fresh = tmp_path / "child", tmp_path / "fresh"
     hanging = script(tmp_path / "hang", f"echo $$ >{child}; exec sleep 1000")
@@ -185,13 +186,13 @@ def test_a_stop_waits_a_little_and_then_ends_what_runs_and_the_next_start_tells_
 
     async def start() -> None:
         hooks = Hooks(tmp_path)
-        hooks.tell((told,), {"wired": now("down")})
-        await until(fresh, "up down\n")
+        hooks.tell((told,), {"wired": now(by_then)})
+        await until(fresh, f"up {by_then}\n")
         await hooks.close()
 
     async def start_again() -> None:
         hooks = Hooks(tmp_path)
-        hooks.tell((told,), {"wired": now("down")})
+        hooks.tell((told,), {"wired": now(by_then)})
         await hooks.close()
         assert hooks.runs == 0, "what was told once is told again after a restart"
 

@@ -172,23 +172,75 @@ def test_a_filter_that_is_loose_already_only_learns_to_ask_by_the_mark() -> None
 
 
 def test_unmarked_packets_are_routed_as_if_we_were_not_there() -> None:
-    """Every rule asks for our mark, an address of an uplink, or a socket bound to one."""
+    """Every rule asks for our mark, an address of an uplink, or a socket bound to one, or is for
+    own packets and comes after table default."""
 
     def concerns_an_uplink(rule: RoutingRule) -> bool:
         marked = rule.mark is not None and (rule.mark[0] != 0 or rule.inverted)
-        return marked or rule.source is not None or rule.out_interface is not None
+        last = rule.priority > 32767 and rule.in_interface == "lo"
+        return last or marked or rule.source is not None or rule.out_interface is not None
 
     for name in ("three-uplinks", "ipv6", "only-the-lan"):
         assert all(concerns_an_uplink(rule) for rule in planned(name).rules)
 
 
+def output_of(made: Plan) -> tuple[str, ...]:
+    """The rules of IPv4's nfqc-output."""
+    [output] = (c.rules for c in chains(made.paths[0]).chains if c.name == "nfqc-output")
+    return output
+
+
 def test_own_flows_are_queued_on_every_path_of_a_multipath_default_route() -> None:
     defaults = (DefaultRoute(4, "eth0", "192.168.1.254"), DefaultRoute(4, "eth1", "172.16.0.1"))
-    made = planned("three-uplinks", dataclasses.replace(HOST, defaults=defaults))
-    [output] = [c.rules for p in made.paths for c in chains(p).chains if c.name == "nfqc-output"]
+    output = output_of(planned("three-uplinks", dataclasses.replace(HOST, defaults=defaults)))
     assert "-o eth0 -j nfqc-queue" in output
     assert "-o eth1 -j nfqc-queue" in output
     assert "-o eth2 -j MARK --set-xmark 0x300/0x3f00" in output
+
+
+def last_rules(made: Plan) -> list[str]:
+    return [str(rule) for rule in made.rules if rule.family == 4 and rule.priority > 32767]
+
+
+def test_the_first_lookup_of_own_packets_finds_an_uplink_in_the_order_of_the_policy() -> None:
+    policy = load_policy(PLANS / "three-uplinks.toml")
+    turned = dataclasses.replace(policy, uplinks=tuple(reversed(policy.uplinks)))
+    assert last_rules(plan(turned, HOST)) == [
+        f"pref {40801 + place} fwmark 0x0/0x3f00 iif lo lookup {table} protocol 78"
+        for place, table in enumerate((20803, 20802, 20801))
+    ]
+    forwarding_only = dataclasses.replace(policy.gateway, local=False)
+    assert last_rules(plan(dataclasses.replace(policy, gateway=forwarding_only), HOST)) == []
+
+
+def test_without_a_default_route_own_flows_are_classified_where_their_first_lookup_leads() -> None:
+    links = tuple(dataclasses.replace(one, up=one.up and one.name != "eth0") for one in HOST.links)
+    made = planned("three-uplinks", dataclasses.replace(HOST, links=links, defaults=()))
+    assert output_of(made)[-4:] == (
+        "-o eth0 -j MARK --set-xmark 0x100/0x3f00",
+        # Both: it stays there when nobody decides.
+        "-o eth1 -j MARK --set-xmark 0x200/0x3f00",
+        "-o eth1 -j nfqc-queue",
+        "-o eth2 -j MARK --set-xmark 0x300/0x3f00",
+    )
+    direct = "fwmark 0x3f00/0x3f00"
+    assert [str(rule) for rule in made.rules if direct in str(rule)] == [
+        f"pref 20803 {direct} goto 20805 protocol 78",
+        f"pref 20805 {direct} lookup main suppress_prefixlength 0 protocol 78",
+    ]
+    assert made.warnings[-1] == (
+        "the main table has no IPv4 default route: flows that are direct or that no classifier"
+        " answers have no way out"
+    )
+
+
+def test_without_a_default_route_and_own_flows_nothing_else_is_planned() -> None:
+    policy = load_policy(PLANS / "three-uplinks.toml")
+    forwarding_only = dataclasses.replace(policy.gateway, local=False)
+    made = dataclasses.replace(policy, gateway=forwarding_only)
+    usual, without = plan(made, HOST), plan(made, dataclasses.replace(HOST, defaults=()))
+    assert without.rules == usual.rules
+    assert output_of(without) == output_of(usual)
 
 
 def test_every_helper_that_a_file_may_name_is_known_to_the_host() -> None:

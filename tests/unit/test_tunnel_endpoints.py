@@ -172,7 +172,9 @@ def tunnel_link(info: str, *remotes: str) -> Link:
 
 
 def to_endpoints(made: Policy, there: Snapshot) -> list[str]:
-    return [rule.selector for rule in plan(made, there).rules if rule.destination]
+    """Before main; behind it are those for the first lookup of own packets."""
+    rules = plan(made, there).rules
+    return [rule.selector for rule in rules if rule.destination and rule.priority < 32766]
 
 
 def test_an_endpoint_is_never_queued_and_never_routed_by_the_mark_of_its_tunnel() -> None:
@@ -185,6 +187,17 @@ def test_an_endpoint_is_never_queued_and_never_routed_by_the_mark_of_its_tunnel(
     assert f"-d {V4}/32 -j RETURN" in queue.rules
     assert not [warning for warning in made.warnings if "vpn" in warning]
     assert any(rule.priority == 20804 for rule in made.rules), "where the rules lead to"
+
+
+def test_what_a_tunnel_sends_is_led_to_other_uplinks_where_main_has_no_route() -> None:
+    there = host(tunnel_link("gre", V4))
+    first = dataclasses.replace(policy(), uplinks=(VPN, WIRED))
+    own = "fwmark 0x0/0x3f00 iif lo"
+    assert [rule.selector for rule in plan(first, there).rules if rule.priority > 32767] == [
+        f"pref 40801 {own} lookup 20801",
+        f"pref 40802 to {V4} {own} unreachable",
+        f"pref 40803 {own} lookup 20802",
+    ]
 
 
 def test_the_way_to_an_endpoint_may_be_another_tunnel() -> None:

@@ -104,12 +104,13 @@ def _output(path: PacketPath) -> Iterable[str]:
         return
     yield from _only_first_packets(path.family)
     for uplink in path.uplinks:
+        if uplink.stands_in or not uplink.classify_own:
+            # An unmarked packet leaves by an uplink that is not main's default one only because
+            # its socket is bound to it, or by a specific route: in both cases it has to. Or
+            # because main has no default route: then it stays here if nobody decides about it.
+            yield f"-o {uplink.interface} -j MARK {_set(uplink.mark, mask)}"
         if uplink.classify_own:
             yield f"-o {uplink.interface} -j {QUEUE_CHAIN}"
-        else:
-            # An unmarked packet leaves by an uplink that is not main's default one only because
-            # its socket is bound to it, or by a specific route: in both cases it has to.
-            yield f"-o {uplink.interface} -j MARK {_set(uplink.mark, mask)}"
 
 
 def _queue(path: PacketPath) -> Iterable[str]:
@@ -117,8 +118,10 @@ def _queue(path: PacketPath) -> Iterable[str]:
     yield f"-m addrtype --dst-type {types} -j RETURN"
     for network in path.left_alone:
         yield f"-d {network} -j RETURN"
-    # Stays on the packet only if nobody answers; nfqc-save tells these apart by it.
-    yield f"-j MARK {_set(path.marks.unclassified, path.marks.mask)}"
+    # Stays on the packet only if nobody answers; nfqc-save tells these apart by it. One that has
+    # the mark of an uplink (`stands_in`) stays there then.
+    mask = path.marks.mask
+    yield f"-m mark {_mark(0, mask)} -j MARK {_set(path.marks.unclassified, mask)}"
     queue = path.queue
     last = queue.numbers[-1]
     numbers = f"num {queue.first}" if queue.count == 1 else f"balance {queue.first}:{last}"

@@ -71,8 +71,8 @@ class Explanation:
 def explained(policy: Policy, engine: Engine, flow: Flow, now: int = 0) -> Explanation:
     """What `engine` decides at `now`, its milliseconds, and how it comes to that.
 
-    It counts and remembers that flow as any other: give it an engine that nobody else uses.
-    `policy` is as the file says, the engine's may have fewer uplinks in a balancer.
+    It counts and remembers that flow as any other: give it an engine of `policy` that nobody else
+    uses.
     """
     return _not_classified(policy, flow) or _classified(policy, engine, flow, now)
 

@@ -1,0 +1,1 @@
+# Compiled code for compiled code only; see expectations.pxd.

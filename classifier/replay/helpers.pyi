@@ -1,1 +1,0 @@
-# Compiled code for compiled code only; see helpers.pxd.
