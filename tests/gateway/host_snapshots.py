@@ -94,11 +94,11 @@ def add_foreign(host: Namespace, variant: Variant) -> None:
 
 def snapshot(host: Namespace) -> dict[str, list[str]]:
     """Everything that `down` has to leave as it was, without packet counters."""
-    texts = {command: _printed(host, command) for command in _TEXTS}
-    return {
-        **{command: _lines(text) for command, text in texts.items()},
-        "sysctls": _sysctls(host),
-    }
+    lines = {command: _lines(_printed(host, command)) for command in _TEXTS}
+    # The kernel tells the routes of a table in no order that matters, and not always in the same.
+    for command in ("ip route show table all", "ip -6 route show table all"):
+        lines[command].sort()
+    return {**lines, "sysctls": _sysctls(host)}
 
 
 def handles(host: Namespace) -> list[str]:
