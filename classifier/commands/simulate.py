@@ -5,16 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+from classifier.commands import progress
+from classifier.commands.replay_options import html_report, written_over
 from classifier.commands.replay_options.summary_json import summary as replay_summary
 from classifier.commands.table import Column, render
 from classifier.config import load_policy
+from classifier.policy import Policy
 from classifier.simulate import Durations, Simulation, distributions, read_traffic, traffic
 from classifier.simulate import run as run_simulation
 
+if TYPE_CHECKING:
+    from classifier.report import Subject
+
+_FOOT = (
+    "Bytes are what flows download; uploads are not simulated. Loads are what the uplinks carried,"
+    " which is never more than their capacity."
+)
 HELP = "run synthetic flows through a policy: how its uplinks would fill"
 
 
@@ -45,6 +55,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_number,
         help="N clients, each of which begins a flow when its last one has ended",
+    )
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="with --parallel: the clients wait for each other, and begin the next flows at once",
     )
     parser.add_argument(
         "--hosts",
@@ -91,31 +106,37 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help='an uplink that fails or returns, such as "120s wired down" (also up, drain, auto; '
         "repeatable)",
     )
+    html_report.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
+    written_over.check(options)
     policy = load_policy(options.file)
     wanted = read_traffic(
         flows=options.flows,
         remotes=options.remotes,
         arrivals=options.arrivals,
         parallel=options.parallel,
+        together=options.together,
         hosts=options.hosts,
         lan=options.lan,
         bytes=options.bytes,
         ports=options.ports,
         flow_rate=options.flow_rate,
     )
-    with _progress(wanted.flows) as progress:
+    with progress.shown("flows", wanted.flows) as bar:
         simulation = run_simulation(
             policy,
             wanted,
             seed=options.seed,
             in_interface=options.in_interface,
             at=options.at,
-            progress=progress,
+            watch=options.report is not None,
+            progress=bar.reach,
         )
+    if options.report is not None:
+        html_report.write(options.report, simulation, _subject(policy, options))
     if options.json:
         print(json.dumps(summary(simulation), indent=2))
     else:
@@ -123,6 +144,28 @@ def run(options: argparse.Namespace) -> int:
     for failure in simulation.failures():
         print(f"nfq-classifier: {failure}", file=sys.stderr)
     return 0
+
+
+def _subject(policy: Policy, options: argparse.Namespace) -> Subject:
+    """What the page is about: the policy, and what was simulated."""
+    from classifier.report import Subject
+
+    if options.parallel is None:
+        begin = f"arrivals {options.arrivals or traffic.ARRIVALS}"
+    else:
+        together = " together" if options.together else ""
+        begin = f"{options.parallel:.0f} parallel{together}"
+    described = [
+        f"{options.flows:.0f} flows",
+        f"remotes {options.remotes}",
+        begin,
+        f"{options.hosts:.0f} hosts of {options.lan}",
+        f"bytes {options.bytes}",
+        f"ports {options.ports}",
+        f"flow rate {options.flow_rate}",
+        *(f"at {event}" for event in options.at),
+    ]
+    return Subject(policy, options.file, described, command="simulate", foot=_FOOT)
 
 
 def summary(simulation: Simulation) -> dict[str, object]:
@@ -200,23 +243,3 @@ def _number(text: str) -> float:
     if value is None:
         raise argparse.ArgumentTypeError(f"{text} must be a number such as 5000 or 1e6")
     return value
-
-
-@contextmanager
-def _progress(flows: int) -> Iterator[Callable[[int], None] | None]:
-    """A bar on stderr where that is a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    with progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bars:
-        task = bars.add_task("flows", total=flows)
-        yield lambda begun: bars.update(task, completed=begun)

@@ -65,10 +65,10 @@ class RemoteUse:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    start: float
-    """Seconds since 1970 of the first packet."""
+    start: float | None
+    """Seconds since 1970 of the first packet; None: of a simulation, whose time begins at 0."""
     seconds: float
-    """From the first packet to the last."""
+    """From there to the last packet, or to the end of the last simulated flow."""
     span: float
     """Seconds of a span in `loads`."""
     loads: Mapping[str, Load]
@@ -91,9 +91,9 @@ def ways_of(policy: Policy) -> tuple[str, ...]:
 
 
 def figures(
-    policy: Policy, tally: Tally, remotes: Remotes | None, began: tuple[int, int]
+    policy: Policy, tally: Tally, remotes: Remotes | None, began: tuple[int | None, int]
 ) -> Figures:
-    """Of a tally of that policy; `began` is `Tracker.span()`."""
+    """Of a tally of that policy; `began` is `Tracker.span()`, or None and milliseconds."""
     ways = ways_of(policy)
     start, milliseconds = began
     loads = {}
@@ -101,7 +101,7 @@ def figures(
         buckets = tally.timeline.column(column)
         loads[way] = Load(*(tuple(values) for values in zip(*buckets, strict=True)))
     return Figures(
-        start=start / 1_000_000_000,
+        start=None if start is None else start / 1_000_000_000,
         seconds=milliseconds / 1000,
         span=tally.timeline.width / 1000,
         loads=loads,

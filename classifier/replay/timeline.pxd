@@ -5,6 +5,7 @@ cdef enum:
     BUCKETS = 512        # even; when time has filled them, each two become one
     SLOT = 100           # milliseconds; a bucket is one or more of them
     WINDOW_SLOTS = 10    # a peak is the most of so many slots in a row: of one second
+    WINDOW = 1000        # milliseconds of these
 
 cdef struct Bucket:
     # What one way carried in one span of time; peaks are bytes of the busiest second ending there.
@@ -27,6 +28,8 @@ cdef class Timeline:
     cdef void carry(
         self, uint32_t column, bint reply, uint64_t now, uint64_t bytes
     ) noexcept nogil
+    # `down`: bytes of each column from `since` to `until`, at one rate; nothing came up.
+    cdef void carry_evenly(self, const uint64_t* down, uint64_t since, uint64_t until) noexcept nogil
     cdef void finish(self) noexcept nogil
     cdef void _move_on(self, uint64_t slot) noexcept nogil
     cdef void _note_peaks(self) noexcept nogil

@@ -34,7 +34,7 @@ def shares_section(figures: Figures, ways: Ways) -> str:
         rows.append(cells)
     return section(
         "Shares over time",
-        f"Each column is {text(duration(flows.seconds))}, counted from the first packet on.",
+        f"Each column is {text(duration(flows.seconds))}, counted from the start.",
         ways.legend(shown)
         + '<div class="two">'
         + figure("Share of new flows", plots.share_columns(flows, ways, "flows"))

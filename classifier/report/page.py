@@ -1,4 +1,4 @@
-"""The page: what a policy did with captured traffic, and what another one would have done."""
+"""The page: what a policy did with traffic, and what another one would have done."""
 
 from __future__ import annotations
 
@@ -19,10 +19,6 @@ _HEAD = (
     " content=\"default-src 'none'; style-src 'unsafe-inline'\">"
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     '<meta name="referrer" content="no-referrer">'
-)
-_FOOT = (
-    "<footer>Made by nfq-classifier replay. Bytes are lengths of IP packets. Loads are those of the"
-    " capture, as if every uplink had carried whatever it was given.</footer></body></html>\n"
 )
 
 
@@ -46,6 +42,8 @@ def page(report: Report, subject: Subject) -> str:
         sections.append(load_section(title, against.report.figures, against.policy, ways))
     sections.append(remotes_section(figures, ways))
     return (
-        f"{_HEAD}<title>{text(subject.name)}: replay</title><style>{STYLE}</style></head><body>"
-        f"<h1>{name(subject.name)}</h1>{''.join(sections)}{_FOOT}"
+        f"{_HEAD}<title>{text(subject.name)}: {subject.command}</title><style>{STYLE}</style>"
+        f"</head><body><h1>{name(subject.name)}</h1>{''.join(sections)}"
+        f"<footer>Made by nfq-classifier {subject.command}. {text(subject.foot)}</footer>"
+        "</body></html>\n"
     )

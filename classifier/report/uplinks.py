@@ -22,7 +22,10 @@ _HEADS = (
 
 def summary_section(report: Report, figures: Figures, subject: Subject, ways: Ways) -> str:
     sources = ", ".join(name(source) for source in subject.sources)
-    began = f"{moment(figures.start)}, {duration(figures.seconds)}"
+    if figures.start is None:
+        when = f"{duration(figures.seconds)} of simulated time"
+    else:
+        when = f"from {moment(figures.start)}, {duration(figures.seconds)}"
     numbers = [
         (count(report.flows), "flows"),
         (count(report.packets), "packets"),
@@ -38,7 +41,7 @@ def summary_section(report: Report, figures: Figures, subject: Subject, ways: Wa
     numbers += [(count(number), words) for number, words in odd if number]
     return section(
         "Summary",
-        f"{sources}; from {text(began)}. A sticky break is a flow that a balancer puts on another"
+        f"{sources}; {text(when)}. A sticky break is a flow that a balancer puts on another"
         " uplink than the remote's flow before, within the sticky timeout.",
         facts(numbers) + uplinks_table(report, figures, subject.policy, ways),
     )

@@ -1,5 +1,5 @@
 # An uplink as a fluid: what flows are under way on it, and how fast each goes.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 cdef enum:
     # Of durations, each 2 % longer than the one before: from a microsecond to more than a year.
@@ -11,6 +11,8 @@ cdef struct Transfer:
     double began         # seconds
     uint64_t bytes
     uint32_t record      # of the flow log
+    int32_t rule         # index into policy.rules; -1: none
+    uint64_t remote[2]
     uint64_t number      # of all flows; who began first ends first
 
 cdef struct Durations:
@@ -42,6 +44,9 @@ cdef void destroy_link(Link* link) noexcept nogil
 
 # Makes room for one flow more; False: no memory.
 cdef bint reserve_transfer(Link* link) noexcept nogil
+
+# Bytes that it will have carried at `now`, if no flow begins or ends before.
+cdef double carried_by(const Link* link, double now) noexcept nogil
 
 # Lets the time go on to `now`, at most to `next_end`.
 cdef void catch_up(Link* link, double now) noexcept nogil

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from classifier.engine.engine import Engine
 from classifier.engine.load_meter import SAMPLE_SECONDS, LoadMeter, wants_loads
 from classifier.policy import Policy, Uplink
+from classifier.replay.figures import Figures, figures
 from classifier.replay.report import Decisions, RuleUse, Use, method_errors
 from classifier.replay.script import UplinkScript, parse_event
 from classifier.simulate import traffic as defaults
@@ -30,6 +31,7 @@ def simulate(
     remotes: str = defaults.REMOTES,
     arrivals: str | None = None,
     parallel: int | None = None,
+    together: bool = False,
     hosts: int = defaults.HOSTS,
     lan: str = defaults.LAN,
     bytes: str = defaults.BYTES,
@@ -39,13 +41,15 @@ def simulate(
     at: Iterable[str] = (),
     seed: int | None = None,
     keep: bool = True,
+    watch: bool = False,
 ) -> Simulation:
     """Run synthetic flows through a policy; everything is written as for the command `simulate`.
 
     `flows`: how many begin in all. `arrivals`: when they begin, `poisson:100` (per second) unless
-    `parallel` clients each begin one when their last one has ended. `in_interface`, `at`: as
-    for `replay`. `keep`: whether the report has every flow and not only the sums; a flow takes
-    some 80 bytes. The same seed gives the same report.
+    `parallel` clients each begin one when their last one has ended, or, `together`, all of them
+    when the last one of all has ended. `in_interface`, `at`: as for `replay`. `keep`: whether the
+    report has every flow and not only the sums; a flow takes some 80 bytes. `watch`: whether it has
+    `figures`. The same seed gives the same report.
 
     UsageError: a value that makes no sense, with the rule that it breaks.
     """
@@ -54,13 +58,14 @@ def simulate(
         remotes=remotes,
         arrivals=arrivals,
         parallel=parallel,
+        together=together,
         hosts=hosts,
         lan=lan,
         bytes=bytes,
         ports=ports,
         flow_rate=flow_rate,
     )
-    return run(policy, wanted, seed=seed, in_interface=in_interface, at=at, keep=keep)
+    return run(policy, wanted, seed=seed, in_interface=in_interface, at=at, keep=keep, watch=watch)
 
 
 def run(
@@ -71,6 +76,7 @@ def run(
     in_interface: str | None = None,
     at: Iterable[str] = (),
     keep: bool = False,
+    watch: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
     """As `simulate`, with traffic that has been read; `progress` hears of the flows begun."""
@@ -81,27 +87,52 @@ def run(
     events = [parse_event(text, policy) for text in at]
     engine = Engine(policy, seed)
     script = UplinkScript(engine, policy, events)
-    simulator = Simulator(engine, wanted, seed & 0xFFFF_FFFF_FFFF_FFFF, in_interface, keep)
-    watch = _Watch(policy, simulator, LoadMeter(engine) if wants_loads(policy) else None)
-    watch.look(0.0)
-    told = 0
+    simulator = Simulator(engine, wanted, seed & 0xFFFF_FFFF_FFFF_FFFF, in_interface, keep, watch)
+    looks = _Looks(policy, simulator, LoadMeter(engine) if wants_loads(policy) else None)
+    looks.look(0.0)
+    told, now = 0, 0.0
     while not simulator.over:
-        until = watch.next_look
+        until = looks.next
         if script.next_at is not None:
             until = min(until, script.next_at / 1000)
-        while not simulator.run(until):
-            pass  # so that Ctrl-C is heard
+        if watch:
+            _tally(simulator, now, until)
+        _go_on(simulator, until)
+        if watch:
+            simulator.tally_until(until)
+        now = until
         if progress is not None and simulator.begun >= told + wanted.flows // _REPORTS:
             told = simulator.begun
             progress(told)
         for uplink, family in script.run(round(until * 1000)):
             if family == wanted.lan.version:
                 simulator.cut(uplink, until)
-        watch.look(until)
-    return _report(policy, engine, simulator)
+        looks.look(until)
+    found = None
+    if watch:
+        simulator.finish_tally()
+        began = (None, round(simulator.ended_at * 1000))
+        found = figures(policy, simulator.tally, simulator.remotes, began)
+    return _report(policy, engine, simulator, found)
 
 
-class _Watch:
+def _go_on(simulator: Simulator, until: float) -> None:
+    while not simulator.run(until):
+        pass  # so that Ctrl-C is heard
+
+
+def _tally(simulator: Simulator, now: float, until: float) -> None:
+    """Tell the tally about each tenth of a second before `until`, or of a longer time, in which
+    nothing begins or ends, about it as a whole."""
+    if until - now > _SECOND:
+        simulator.tally_until(until)
+        return
+    for tenth in range(math.floor(now * 10) + 1, math.ceil(until * 10)):
+        _go_on(simulator, tenth / 10)
+        simulator.tally_until(tenth / 10)
+
+
+class _Looks:
     """Looks at what the uplinks have carried: as often as a gateway does, and for peaks."""
 
     def __init__(self, policy: Policy, simulator: Simulator, meter: LoadMeter | None) -> None:
@@ -113,7 +144,7 @@ class _Watch:
         self._second = 0.0
 
     @property
-    def next_look(self) -> float:
+    def next(self) -> float:
         """Seconds. As long as nothing begins or ends, every second is like the one before."""
         quiet = math.floor(min(self._simulator.next_time, _END))
         if self._now == self._second and quiet > self._now:
@@ -131,7 +162,9 @@ class _Watch:
             self._meter.sample(now, {name: (carried[id], 0.0) for name, id in self._uplinks})
 
 
-def _report(policy: Policy, engine: Engine, simulator: Simulator) -> Simulation:
+def _report(
+    policy: Policy, engine: Engine, simulator: Simulator, found: Figures | None
+) -> Simulation:
     log = simulator.log
     window, begun = simulator.window()
     sums = {uplink.name: Use(*log.total(uplink.id)) for uplink in policy.uplinks}
@@ -157,6 +190,7 @@ def _report(policy: Policy, engine: Engine, simulator: Simulator) -> Simulation:
         ),
         decisions=Decisions(log, policy),
         balancers=method_errors(policy, engine),
+        figures=found,
         offered=round(begun / window) if window else None,
         throughput=sum(load.throughput or 0 for load in loads.values()) if window else None,
         durations=_durations(simulator, [uplink.id for uplink in policy.uplinks]),

@@ -2,18 +2,29 @@ from collections.abc import Mapping
 
 from classifier.engine.engine import Engine
 from classifier.replay.flow_log import FlowLog
+from classifier.replay.remotes import Remotes
+from classifier.replay.tally import Tally
 from classifier.simulate.traffic import Traffic
 
 class Simulator:
     """Makes flows, has the engine decide them, and lets the uplinks carry them.
 
-    seed: of the traffic; the engine has its own. keep: whether the log has each flow.
+    seed: of the traffic; the engine has its own. keep: whether the log has each flow. watch:
+    whether there are `tally` and `remotes`.
     """
 
     log: FlowLog
+    tally: Tally
+    remotes: Remotes
 
     def __init__(
-        self, engine: Engine, traffic: Traffic, seed: int, in_interface: str | None, keep: bool
+        self,
+        engine: Engine,
+        traffic: Traffic,
+        seed: int,
+        in_interface: str | None,
+        keep: bool,
+        watch: bool,
     ) -> None: ...
     @property
     def begun(self) -> int:
@@ -32,6 +43,11 @@ class Simulator:
     def carried(self, now: float) -> Mapping[int, float]:
         """Bytes that went each way since the start, by placement (as of the flow log). `now`, here
         and below, is where `run` has got to."""
+    def tally_until(self, now: float) -> None:
+        """Put what was carried since the last time into the tally, evenly: to be told at least
+        every 0.1 s, but where every second is like the one before."""
+    def finish_tally(self) -> None:
+        """After the last `tally_until`."""
     def measure(self, now: float, seconds: float) -> None:
         """Take the last `seconds` for the peaks."""
     def cut(self, place: int, now: float) -> None:

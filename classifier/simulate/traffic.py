@@ -46,6 +46,8 @@ class Traffic:
     parallel: int | None
     """Clients, each of which begins a flow when its last one has ended; None: flows begin at times
     of their own, `gaps` apart."""
+    together: bool
+    """Whether these clients wait for each other: they begin all at once, when all have ended."""
     gaps: Distribution
     """Seconds from one flow's beginning to the next one's."""
     remotes: Distribution
@@ -67,6 +69,7 @@ def read_traffic(
     remotes: str = REMOTES,
     arrivals: str | None = None,
     parallel: float | None = None,
+    together: bool = False,
     hosts: float = HOSTS,
     lan: str = LAN,
     bytes: str = BYTES,
@@ -79,10 +82,13 @@ def read_traffic(
             f"parallel {parallel}: not together with arrivals, because each client begins a flow "
             "when its last one has ended"
         )
+    if together and parallel is None:
+        raise UsageError("together: only with parallel, whose clients begin all at once")
     network = _network(lan)
     return Traffic(
         flows=_whole("flows", flows, _MOST_FLOWS),
         parallel=None if parallel is None else _whole("parallel", parallel, _MOST_CLIENTS),
+        together=together,
         gaps=distributions.arrivals(arrivals or ARRIVALS),
         remotes=distributions.remotes(remotes),
         hosts=_hosts(hosts, network),

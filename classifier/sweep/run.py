@@ -103,7 +103,9 @@ def sweep(
     `progress` hears the name of each task that is done, and its error or None.
 
     A row has `policy`, the values, `captures`, the keys of `replay --json` (`uplinks.NAME.flows`,
-    `rules.NAME`, ...), `error` and `id`. A task that fails has only an error.
+    `rules.NAME`, ...), `error` and `id`. A task that fails has only an error. Where methods of
+    one's own failed, `method_failures` says how many flows the weights decided instead, and
+    `method_error` which method and why; such a task is done again the next time.
 
     Raises `ConfigError` and `UsageError` before anything is done.
     """

@@ -17,6 +17,7 @@ from classifier.sweep.tasks import Outcome, Row, Task, Value
 _PARQUET = ".parquet"
 _RESULT = re.compile(
     r"seconds|packets|flows|malformed|untracked|without_ip|error|id|rules\..*"
+    r"|method_failures|method_error"
     r"|uplinks\..*\.(flows|packets|bytes|share)|(direct|dropped|inbound)\.(flows|packets|bytes)"
 )
 """Columns that are neither a task's place nor one of its values."""
@@ -104,7 +105,12 @@ def finished(path: Path, tasks: Sequence[Task]) -> dict[str, Outcome]:
             f"--out {path}: has {lost} finished rows that are no part of this sweep and would be "
             "lost; name another file"
         )
-    return {id: Outcome(_numbers(row, wanted[id])) for id, row in done.items() if id in wanted}
+    # Where a method failed the numbers are not what it decides; it may have been mended.
+    return {
+        id: Outcome({**_numbers(row, wanted[id]), "method_error": ""})
+        for id, row in done.items()
+        if id in wanted and not int(row.get("method_failures") or 0)
+    }
 
 
 def _place(row: Mapping[str, Value | None]) -> frozenset[tuple[str, str]]:
@@ -117,7 +123,7 @@ def _place(row: Mapping[str, Value | None]) -> frozenset[tuple[str, str]]:
 
 
 def _numbers(row: Mapping[str, Value | None], task: Task) -> Row:
-    names = {"policy", "captures", "error", "id", *task.values}
+    names = {"policy", "captures", "method_error", "error", "id", *task.values}
     return {
         column: _number(value) if isinstance(value, str) else value
         for column, value in row.items()

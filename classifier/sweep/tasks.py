@@ -11,6 +11,7 @@ from pathlib import Path
 
 from classifier.config import parse_policy
 from classifier.errors import ClassifierError, UsageError
+from classifier.policy import Policy
 from classifier.replay import Report, Use, replay
 from classifier.replay.captures import in_order_of_time
 from classifier.sweep.policies import Variant
@@ -124,10 +125,11 @@ def _run(data: Mapping[str, object]) -> Row:
     version = _version()
     if version != data["version"]:
         raise UsageError(f"nfq-classifier is {version} here and {data['version']} where it began")
-    return _row(replay(parse_policy(str(data["text"])), paths, **options))
+    policy = parse_policy(str(data["text"]))
+    return _row(policy, replay(policy, paths, **options))
 
 
-def _row(report: Report) -> Row:
+def _row(policy: Policy, report: Report) -> Row:
     row: Row = {
         "seconds": report.seconds,
         "packets": report.packets,
@@ -143,6 +145,13 @@ def _row(report: Report) -> Row:
         row.update(_use(name, getattr(report, name)))
     for rule in report.rules:
         row[f"rules.{rule.name}"] = rule.flows
+    row["method_failures"] = sum(found.errors for found in report.balancers.values())
+    row["method_error"] = "; ".join(
+        f"balancer {balancer.name}: its method {balancer.method} failed {found.errors} times, so"
+        f" that its weights decided; the last time: {found.last_error}"
+        for balancer in policy.balancers
+        if (found := report.balancers[balancer.name]).errors
+    )
     return row
 
 

@@ -59,6 +59,36 @@ cdef class Timeline:
         self.recent[slot % WINDOW_SLOTS * self.columns * 2 + at] += bytes
         self.sums[at] += bytes
 
+    cdef void carry_evenly(
+        self, const uint64_t* down, uint64_t since, uint64_t until
+    ) noexcept nogil:
+        cdef uint64_t at = since, then, bytes
+        cdef double whole = <double>(until - since)
+        cdef uint32_t column
+        cdef Bucket* bucket
+        cdef bint by_slots
+        while at < until:
+            # However long it is: the middle goes by whole buckets.
+            by_slots = at < since + WINDOW or at + WINDOW >= until
+            if by_slots:
+                then = min((at // SLOT + 1) * SLOT, until)
+            else:
+                self._move_on(at // SLOT)
+                then = min((at // self.width + 1) * self.width, until - WINDOW)
+            for column in range(self.columns):
+                bytes = <uint64_t>(<double>down[column] * (<double>(then - since) / whole))
+                bytes -= <uint64_t>(<double>down[column] * (<double>(at - since) / whole))
+                if by_slots:
+                    # Not before what has begun already.
+                    self.carry(column, True, max(at, self.slot * SLOT), bytes)
+                else:
+                    bucket = &self.buckets[at // self.width * self.columns + column]
+                    bucket.down += bytes
+                    bucket.peak_down = max(
+                        bucket.peak_down, <uint64_t>(<double>down[column] * WINDOW / whole)
+                    )
+            at = then
+
     cdef void finish(self) noexcept nogil:
         self._note_peaks()
 

@@ -64,6 +64,10 @@ cdef inline void foresee(Link* link) noexcept nogil:
         link.level = 0  # so that it never grows beyond what a double counts
 
 
+cdef double carried_by(const Link* link, double now) noexcept nogil:
+    return link.carried + (rate(link) * (now - link.now) * link.count if link.count else 0.0)
+
+
 cdef void catch_up(Link* link, double now) noexcept nogil:
     cdef double gained
     if link.count:

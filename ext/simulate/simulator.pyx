@@ -13,9 +13,11 @@ from classifier.engine.engine cimport DROP_PACKET, Decision, Engine
 from classifier.engine.hashing cimport draw, mix
 from classifier.engine.wire cimport WHOLE, Packet
 from classifier.replay.flow_log cimport PLACED_DIRECT, PLACED_DROPPED, DecidedFlow, FlowLog
+from classifier.replay.remotes cimport Remotes
+from classifier.replay.tally cimport Tally
 from classifier.simulate.draws cimport drawn, prepare
 from classifier.simulate.link cimport (
-    STEPS, Durations, Link, Transfer, begin_transfer, catch_up, clear_link, create_link,
+    STEPS, Durations, Link, Transfer, begin_transfer, carried_by, catch_up, clear_link, create_link,
     destroy_link, end_transfer, middle, reserve_transfer,
 )
 from classifier.simulate.remotes cimport public_address
@@ -44,13 +46,19 @@ cdef double PATIENCE = 1.0
 cdef class Simulator:
     """See simulator.pyi."""
 
-    def __cinit__(self, Engine engine not None, traffic, uint64_t seed, in_interface, bint keep):
+    def __cinit__(
+        self, Engine engine not None, traffic, uint64_t seed, in_interface, bint keep, bint watch
+    ):
         self.engine = engine
+        if watch:
+            self.tally = Tally(engine.policy, seed)
+            self.remotes = Remotes()
         self.log = FlowLog(len(engine.policy.rules), keep)
         self.interface = 0 if in_interface is None else engine.interface_number(in_interface)
         self.flows = traffic.flows
         self.closed = traffic.parallel is not None
         self.waiting = traffic.parallel or 0
+        self.needed = self.waiting if traffic.together else 1
         set_source(&self.source, traffic, seed)
         self.set_links(engine.policy, traffic.flow_rate)
 
@@ -103,6 +111,26 @@ cdef class Simulator:
             sums[self.used[i]] = self.links[self.used[i]].carried
         return sums
 
+    def tally_until(self, double now):
+        cdef uint64_t[PLACES] gained
+        cdef uint64_t until = <uint64_t>(now * 1e3 + 0.5), total
+        cdef uint8_t place
+        cdef int i
+        if until <= self.tallied_at:
+            return
+        memset(gained, 0, sizeof(gained))
+        for i in range(self.used_count):
+            place = self.used[i]
+            if place != PLACED_DROPPED:  # the flows there only wait
+                total = <uint64_t>carried_by(&self.links[place], now)
+                gained[self.tally.columns[place]] = total - self.tallied[place]
+                self.tallied[place] = total
+        self.tally.timeline.carry_evenly(gained, self.tallied_at, until)
+        self.tallied_at = until
+
+    def finish_tally(self):
+        self.tally.timeline.finish()
+
     def measure(self, double now, double seconds):
         cdef Link* link
         cdef int i
@@ -120,15 +148,13 @@ cdef class Simulator:
         for i in range(link.count):
             transfer = &link.heap[i]
             self.close_flow(
-                transfer.record, place,
-                transfer.bytes - <uint64_t>max(transfer.ends - link.level, 0.0),
+                transfer, place, transfer.bytes - <uint64_t>max(transfer.ends - link.level, 0.0)
             )
         link.cut += link.count
         if link.count:
             self.last_end = now
         clear_link(link)
-        if self.waiting and self.flows_begun < self.flows:
-            self.next_begin = min(self.next_begin, now)
+        self.go_on(now)
 
     def window(self):
         return self.last_begin, self.bytes_begun
@@ -196,6 +222,11 @@ cdef class Simulator:
         transfer.began = now
         transfer.number = self.flows_begun
         transfer.record = self.log.begin(&packet, <int64_t>(now * 1e9), &decided)
+        transfer.rule = decided.rule
+        transfer.remote[0] = packet.dst[0]
+        transfer.remote[1] = packet.dst[1]
+        if self.tally is not None:
+            self.tally.begin(&packet, &decided, NULL, <uint64_t>(now * 1e3))
         begin_transfer(link, &transfer)
         self.bytes_begun += transfer.bytes
         self.flows_begun += 1
@@ -210,14 +241,26 @@ cdef class Simulator:
         cdef double now = link.next_end
         ended = end_transfer(link)
         self.last_end = now
-        self.close_flow(ended.record, <uint8_t>(link - self.links), ended.bytes)
-        if self.waiting and self.flows_begun < self.flows:
-            self.next_begin = now
+        self.close_flow(&ended, <uint8_t>(link - self.links), ended.bytes)
+        self.go_on(now)
 
-    cdef void close_flow(self, uint32_t record, uint8_t place, uint64_t size) noexcept nogil:
-        self.log.end(record, place, (size + PACKET_BYTES - 1) // PACKET_BYTES, size)
+    cdef void close_flow(
+        self, const Transfer* transfer, uint8_t place, uint64_t size
+    ) noexcept nogil:
+        cdef uint64_t packets = (size + PACKET_BYTES - 1) // PACKET_BYTES
+        cdef uint8_t column
+        self.log.end(transfer.record, place, packets, size)
+        if self.tally is not None:
+            column = self.tally.columns[place]
+            self.tally.end(transfer.rule, column, packets, size)
+            self.remotes.add(transfer.remote, self.source.family, column, size)
         if self.closed:
             self.waiting += 1
+
+    # Clients whose flows have ended begin the next ones.
+    cdef void go_on(self, double now) noexcept nogil:
+        if self.waiting >= self.needed and self.flows_begun < self.flows:
+            self.next_begin = min(self.next_begin, now)
 
     # When the flow after one that began now begins.
     cdef void foresee_begin(self, double now) noexcept nogil:

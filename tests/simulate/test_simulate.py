@@ -120,6 +120,7 @@ def test_the_lowest_rate_can_be_written_as_errors_write_it(balanced: Callable[..
         ({"flows": 1.5}, "flows 1.5: must be a whole number"),
         ({"flows": float("nan")}, "flows nan: must be a whole number"),
         ({"parallel": 0}, "parallel 0: must be a whole number from 1 to 1000000"),
+        ({"together": True}, "together: only with parallel"),
         ({"parallel": 2, "arrivals": "poisson:1"}, "parallel 2: not together with arrivals"),
         ({"remotes": "normal:1"}, "remotes normal:1: must be zipf:S[:N] or uniform:N"),
         ({"remotes": "zipf:0"}, "remotes zipf:0: S must be a number from 0.01 to 10, not '0'"),

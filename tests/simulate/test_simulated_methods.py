@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -24,8 +26,9 @@ def throughput(policy: Policy, **more: object) -> float:
 def test_least_loaded_is_far_ahead_of_the_methods_that_know_no_load(
     balanced: Callable[..., Policy],
 ) -> None:
-    """`weighted` is what the kernel's own `statistic` does: independent draws. With equal weights,
-    the methods that know no load have the 5 Mbit/s for a third of the flows: 15 Mbit/s."""
+    """`weighted` is what the kernel's `statistic` does in mode random: independent draws. With
+    equal weights, the methods that know no load have the 5 Mbit/s for a third of the flows: 15
+    Mbit/s."""
     found = {
         method: throughput(balanced(method, EQUAL))
         for method in ("least-loaded", "nth", "weighted", "hash")
@@ -34,22 +37,6 @@ def test_least_loaded_is_far_ahead_of_the_methods_that_know_no_load(
     assert found["nth"] == pytest.approx(15, rel=0.05)
     assert found["weighted"] == pytest.approx(15, rel=0.05)
     assert 13 < found["hash"] < 17
-
-
-def test_what_the_bench_measures_on_wires_is_what_is_simulated(
-    balanced: Callable[..., Policy],
-) -> None:
-    """`python -m bench shaped`: downloads of 200 kB, each from another remote, for 18 seconds. One
-    run of it found 99, 59, 58 and 57 percent of the lines; draws and hashes spread by 8 percent
-    from seed to seed, so the order of the last three says nothing."""
-    bench = {"parallel": 60, "bytes": "constant:200k", "remotes": "uniform:1000000000", "hosts": 1}
-    used = {}
-    for method in ("least-loaded", "nth", "hash", "weighted"):
-        policy = balanced(method, EQUAL)
-        runs = [simulate(policy, 280, seed=seed, keep=False, **bench) for seed in range(10)]  # type: ignore[arg-type]
-        used[method] = sum(run.throughput or 0 for run in runs) / len(runs) * 8e-6 / 35
-    assert used.pop("least-loaded") > 0.97
-    assert all(0.48 < share < 0.65 for share in used.values()), used
 
 
 def test_weights_by_capacity_help_those_that_know_no_load(balanced: Callable[..., Policy]) -> None:
@@ -97,6 +84,34 @@ def test_clients_of_an_uplink_that_goes_down_begin_anew(balanced: Callable[..., 
     assert "a" not in {flow.uplink for flow in again}
     assert report.throughput is not None
     assert report.throughput * 8e-6 > 14.5  # the 15 Mbit/s that are left
+
+
+def test_clients_that_wait_for_each_other_begin_all_at_once(
+    balanced: Callable[..., Policy],
+) -> None:
+    """Bursts of 60 by turns of 4, 2 and 1: the most that one uplink gets says when each ends."""
+    report = simulate(balanced("nth"), 240, parallel=60, together=True, bytes="constant:1m", seed=1)
+    begun = sorted({flow.time for flow in report.decisions})
+    assert len(begun) == 4
+    rates = {"a": 2.5, "b": 1.25, "c": 0.625}
+    for now, then in pairwise([*begun, report.seconds]):
+        burst = [flow for flow in report.decisions if flow.time == now]
+        assert len(burst) == 60
+        taken = Counter(str(flow.uplink) for flow in burst)
+        longest = max(taken[name] / rate for name, rate in rates.items())
+        assert then - now == pytest.approx(longest, rel=1e-6)
+
+
+def test_clients_that_wait_for_each_other_do_so_when_an_uplink_goes_down(
+    balanced: Callable[..., Policy],
+) -> None:
+    report = simulate(
+        balanced("nth"), 120, parallel=60, together=True, bytes="constant:1m", seed=1,
+        at=["2s a down"],
+    )  # fmt: skip
+    assert report.loads["a"].cut > 0
+    assert len({flow.time for flow in report.decisions}) == 2
+    assert report.flows == 120
 
 
 def test_a_standby_uplink_is_used_when_the_others_are_down(one_uplink: Policy) -> None:

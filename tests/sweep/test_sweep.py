@@ -133,6 +133,44 @@ def test_a_task_that_fails_is_named_and_the_rest_goes_on(folder: Path) -> None:
     assert tried == ["nth.toml over six.pcap"]
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_method_that_fails_is_named_in_the_table_and_run_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """It is no answer of the method, but also no reason to have no numbers."""
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / "odd.py").write_text(
+        "class Odd:\n"
+        "    def select(self, flow, uplinks, now):\n"
+        "        if flow.sport < 40004:\n"
+        "            return uplinks[0]\n"
+        "        raise LookupError('no idea')\n"
+    )
+    policy = (folder / "nth.toml").read_text().replace('"nth"', '"odd:Odd"')
+    (folder / "odd.toml").write_text(policy)
+    out = folder / f"table.{ending}"
+    tried: list[str] = []
+
+    def run() -> list[dict[str, int | float | str]]:
+        tried.clear()
+        return sweep(
+            ["nth.toml", "odd.toml"], "six.pcap", out=out, jobs=1,
+            progress=lambda name, error: tried.append(f"{name} {error}"),
+        )  # fmt: skip
+
+    nth, odd = run()
+    assert (nth["method_failures"], nth["method_error"]) == (0, "")
+    assert (odd["method_failures"], odd["flows"], odd["error"]) == (2, 6, "")
+    assert "balancer all: its method odd:Odd failed 2 times" in str(odd["method_error"])
+    assert "LookupError: no idea" in str(odd["method_error"])
+    run()
+    assert tried == ["odd.toml over six.pcap None"]
+    (folder / "odd.py").write_text((folder / "odd.py").read_text().replace("40004", "50000"))
+    assert run()[1]["method_failures"] == 0
+    run()
+    assert tried == []
+
+
 def test_a_process_that_is_killed_takes_no_other_task_with_it(folder: Path) -> None:
     """As when memory runs out. The capture is a pipe that nobody writes to, so it waits there."""
     (folder / "six.pcap").unlink()

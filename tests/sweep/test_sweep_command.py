@@ -86,6 +86,25 @@ def test_a_task_that_fails_is_named_and_the_exit_code_is_1(folder: Path) -> None
     ]
 
 
+def test_a_method_that_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As plain `replay` does; the sweep is done, so the exit code is 0."""
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    (folder / "odd.py").write_text(
+        "class Odd:\n    def select(self, flow, uplinks, now):\n        return 'a'\n"
+    )
+    policy = (folder / "nth.toml").read_text().replace('"nth"', '"odd:Odd"')
+    (folder / "odd.toml").write_text(policy)
+    done = replay("--sweep", "nth.toml", "odd.toml", "six.pcap")
+    assert done.returncode == 0
+    assert done.stderr.startswith(
+        "nfq-classifier: odd.toml over six.pcap: balancer all: its method odd:Odd failed 6 times, "
+    )
+    assert done.stderr.count("\n") == 1
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [row["method_failures"] for row in rows] == ["0", "6"]
+    assert rows[1]["method_error"] in done.stderr
+
+
 def test_a_terminal_gets_progress(folder: Path) -> None:
     command = [sys.executable, "-m", "classifier", "replay", "nth.toml", "six.pcap", "--sweep"]
     ours, theirs = pty.openpty()

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from classifier.commands.replay_options.output import Replayed, file_name
+from classifier.replay import Report
 from classifier.replay.outputs import whole_file
+
+if TYPE_CHECKING:
+    from classifier.report import Subject
 
 NEEDS_FLOWS = False
 
@@ -24,8 +30,15 @@ def wanted(options: argparse.Namespace) -> bool:
 
 
 def put_out(options: argparse.Namespace, replayed: Replayed) -> None:
-    from classifier.report import Subject, page
+    from classifier.report import Subject
 
     subject = Subject(replayed.policy, options.file, options.captures, options.against or "")
-    with whole_file(options.report) as file:
-        file.write(page(replayed.report, subject).encode(errors="backslashreplace"))
+    write(options.report, replayed.report, subject)
+
+
+def write(path: Path, report: Report, subject: Subject) -> None:
+    """Raises OutputError."""
+    from classifier.report import page
+
+    with whole_file(path) as file:
+        file.write(page(report, subject).encode(errors="backslashreplace"))

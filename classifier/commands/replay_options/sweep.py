@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
+from classifier.commands import progress
 from classifier.errors import UsageError
 from classifier.sweep import Sweep, plan
 from classifier.sweep.table import csv_text
@@ -62,48 +61,21 @@ def run(options: argparse.Namespace) -> int:
         options.out,
     )
     failed = False
+    finished = len(sweep.tasks) - len(sweep.left)
     with (
-        _progress(len(sweep.tasks), len(sweep.tasks) - len(sweep.left)) as progress,
+        progress.shown("sweep", len(sweep.tasks), done=finished) as bar,
         closing(sweep.run(options.jobs, options.dask)) as done,
     ):
-        for task, outcome in done:
+        for number, (task, outcome) in enumerate(done, finished + 1):
             if outcome.error is not None:
                 failed = True
-                progress.tell(f"nfq-classifier: {task.name}: {outcome.error}")
-            progress.advance()
+                bar.tell(f"nfq-classifier: {task.name}: {outcome.error}")
+            elif outcome.row["method_failures"]:
+                bar.tell(f"nfq-classifier: {task.name}: {outcome.row['method_error']}")
+            bar.reach(number)
     if options.out is None:
         print(csv_text(sweep.rows()), end="")
     return 1 if failed else 0
-
-
-class _Progress:
-    def __init__(self, advance: Callable[[], None], tell: Callable[[str], None]) -> None:
-        self.advance = advance
-        self.tell = tell
-
-
-@contextmanager
-def _progress(total: int, done: int) -> Iterator[_Progress]:
-    """A bar on stderr where that is a terminal, only what is told elsewhere."""
-    if not sys.stderr.isatty():
-        yield _Progress(lambda: None, lambda text: print(text, file=sys.stderr))
-        return
-    from rich import progress
-    from rich.console import Console
-
-    with progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bars:
-        task = bars.add_task("sweep", total=total, completed=done)
-        yield _Progress(
-            lambda: bars.advance(task),
-            lambda text: bars.console.print(text, markup=False, highlight=False, soft_wrap=True),
-        )
 
 
 def _jobs(text: str) -> int:

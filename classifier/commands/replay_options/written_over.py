@@ -16,12 +16,14 @@ def check(options: argparse.Namespace) -> None:
     outputs = {
         f"--{name.replace('_', '-')}": path
         for name in _OUTPUTS
-        if (path := getattr(options, name)) is not None
+        if (path := getattr(options, name, None)) is not None
     }
     if not outputs:
         return
-    inputs = {options.file: "the configuration", options.against: "the configuration of --against"}
-    inputs |= dict.fromkeys(files(options.captures), "one of the captures")
+    inputs = {options.file: "the configuration"}
+    if "captures" in options:
+        inputs[options.against] = "the configuration of --against"
+        inputs |= dict.fromkeys(files(options.captures), "one of the captures")
     before: dict[Path, str] = {}
     for option, path in outputs.items():
         if path.exists() and not path.is_file():
