@@ -64,7 +64,7 @@ class Connection:
 
     @property
     def identity(self) -> bytes:
-        """The attributes by which the kernel knows it, and no later one of the same addresses."""
+        """The attributes by which the kernel knows it."""
         return b"".join(
             _attribute(kind | (_NESTED if kind == _TUPLE else 0), self._told[kind])
             for kind in (_TUPLE, _ID, _ZONE)

@@ -108,7 +108,7 @@ def handles(host: Namespace) -> list[str]:
 
 def _printed(host: Namespace, command: str) -> str:
     # Where a rule of nft has no words in iptables, its save ends there with an error.
-    said = host.run(command.split(), check=False, errors="surrogateescape")
+    said = host.run(command.split(), check=False, timeout=300.0, errors="surrogateescape")
     return said.stdout
 
 

@@ -10,6 +10,9 @@ import pytest
 from host_service import eventually
 from host_snapshots import shell, snapshot
 
+from classifier.lab.limits import scaled
+from classifier.service.heal_limit import HEALS
+
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab, UseIptables
 
@@ -100,7 +103,9 @@ def check(gateway: Lab, disturbances: list[tuple[str, str]]) -> None:
     status = gateway.status()
     assert status["queue"]["dropped"] == 0
     assert status["direct"]["flows"] == 0
-    assert len(told) == status["healed"] == len(disturbances), told
+    # In an emulator a look may come in the midst of what a command does.
+    assert len(told) == status["healed"]
+    assert len(disturbances) <= len(told) <= scaled(len(disturbances)), told
     assert gateway.stop_service() == 0
 
 
@@ -134,12 +139,14 @@ def test_where_another_program_keeps_at_it_the_service_gives_in_and_says_so(
     lab: StartLab, configuration: Configuration
 ) -> None:
     gateway = lab(configuration(WEIGHTS))
-    command = "iptables -t mangle -F PREROUTING"
-    for _ in range(3):
-        disturb_and_wait(gateway, command)
-    shell(gateway.gateway, command)
     fight = "another program keeps changing our firewall rules: put right less often"
-    eventually(lambda: fight in gateway.service.log.read_text(), "the fight is told")
+
+    def is_told_after_one_more() -> bool:
+        shell(gateway.gateway, "iptables -t mangle -F PREROUTING")
+        return fight in gateway.service.log.read_text()
+
+    eventually(is_told_after_one_more, "the fight is told")
+    assert gateway.service.log.read_text().split(fight)[0].count(TOLD) == HEALS
     # Other subjects are put right all the same.
     disturb_and_wait(gateway, "ip rule flush protocol 78")
     assert gateway.service.log.read_text().count(fight) == 1
