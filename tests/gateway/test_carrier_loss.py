@@ -45,7 +45,7 @@ class Sender:
         self.sent: list[float] = []
         """Monotonic seconds, in the order of the flows."""
         self.late: list[float] = []
-        """Seconds that each packet left later than it could have, when it was due and the one before
+        """Seconds that each packet left later than it could: when it was due and the one before
         had left: how busy the machine is."""
 
     def _send(self) -> None:
