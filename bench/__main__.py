@@ -13,6 +13,7 @@ from dataclasses import asdict
 from types import ModuleType
 
 from bench import decide, drain, methods, replay, shaped, start
+from bench.counts import count
 from classifier.errors import ClassifierError
 
 CASES: dict[str, ModuleType] = {
@@ -33,7 +34,7 @@ def main() -> int:
     )
     parser.add_argument("cases", metavar="CASE", nargs="*", help="which cases; all by default")
     parser.add_argument("--json", action="store_true", help="results as one JSON list")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds per case (%(default)s)")
+    parser.add_argument("--rounds", type=count, default=7, help="rounds per case (%(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="seed of the packets (%(default)s)")
     for case in CASES.values():
         case.arguments(parser)

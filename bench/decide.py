@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.compiled import compiled, loaded
+from bench.counts import count
 from bench.limits import Limits, Measure
 from bench.traffic import POLICY
 from classifier.config import parse_policy
@@ -30,7 +31,7 @@ _Decide = Callable[[Engine, bytes, int], int]
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--sticky-entries", type=int, default=1_000_000, help="decide: entries (%(default)s)"
+        "--sticky-entries", type=count, default=1_000_000, help="decide: entries (%(default)s)"
     )
 
 

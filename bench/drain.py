@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.counts import count
 from bench.result import OURS, Peer, Result, Times, compare
 from bench.traffic import packets
 from classifier.errors import QueueError
@@ -41,7 +42,7 @@ _PATIENCE = 60.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--packets", type=int, default=8000, help="drain: packets per round (%(default)s)"
+        "--packets", type=count, default=8000, help="drain: packets per round (%(default)s)"
     )
 
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.counts import count
 from bench.result import OURS, Peer, Result, Times, compare
 from classifier.errors import CaptureError
 
@@ -27,10 +28,10 @@ _SYN, _SYN_ACK, _ACK, _PUSH, _FIN = 0x02, 0x12, 0x10, 0x18, 0x11
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--capture-packets", type=int, default=400_000, help="replay: packets (%(default)s)"
+        "--capture-packets", type=count, default=400_000, help="replay: packets (%(default)s)"
     )
     parser.add_argument(
-        "--capture-flows", type=int, default=20_000, help="replay: flows (%(default)s)"
+        "--capture-flows", type=count, default=20_000, help="replay: flows (%(default)s)"
     )
 
 

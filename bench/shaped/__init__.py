@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 
+from bench.counts import count
 from bench.shaped.paper import predicted
 from bench.shaped.result import Row, Shaped, Table, drawn, used
 from bench.shaped.scenario import CONTENDERS, SCENARIOS, Contender, Scenario
@@ -24,7 +25,7 @@ _DRAWS = 40
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs",
-        type=int,
+        type=count,
         default=3,
         help="shaped: runs per method, each with a seed and remotes of its own (%(default)s)",
     )

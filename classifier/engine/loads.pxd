@@ -2,7 +2,7 @@
 #
 # A measurement is always late. Without the second part every flow of a burst would go to the uplink
 # that was emptiest when it was measured last.
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cdef enum:    # directions
     DOWN = 0
@@ -30,9 +30,10 @@ cdef struct Measured:
 cdef inline double rate_with(
     const Loads* loads, uint64_t flows, int direction, uint8_t id
 ) noexcept nogil:
+    # Read without the lock, for methods of users, `placed` may be newer than `flows`.
     return (
         loads.rate[direction][id] + loads.awaited[direction][id]
-        + loads.expected[direction] * <double>(flows - loads.placed[id])
+        + loads.expected[direction] * <double>max(<int64_t>(flows - loads.placed[id]), <int64_t>0)
     )
 
 

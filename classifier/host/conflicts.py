@@ -16,8 +16,6 @@ from classifier.host.snapshot import Snapshot
 from classifier.host.state import PRIORITIES, PROTOCOL, Family, table_of
 from classifier.policy import Policy
 
-_PRIORITIES = ", ".join(f"{some.start} to {some.stop - 1}" for some in PRIORITIES)
-
 
 def conflicts(policy: Policy, snapshot: Snapshot, plan: Plan) -> tuple[str, ...]:
     """One line for everything on the host that stands in the way of `plan`.
@@ -27,7 +25,7 @@ def conflicts(policy: Policy, snapshot: Snapshot, plan: Plan) -> tuple[str, ...]
     """
     families = [path.family for path in plan.paths]
     found = [
-        *_rules(policy, snapshot, families),
+        *_rules(policy, snapshot, families, {rule.priority for rule in plan.rules}),
         *_routes(policy, snapshot, families),
         *_iptables(policy, snapshot, families),
         *marks.conflicts(snapshot.firewall.native, policy),
@@ -40,15 +38,19 @@ def _tables(policy: Policy) -> frozenset[int]:
     return frozenset(map(table_of, policy.uplinks))
 
 
-def _rules(policy: Policy, snapshot: Snapshot, families: list[Family]) -> Iterator[str]:
+def _rules(
+    policy: Policy, snapshot: Snapshot, families: list[Family], wanted: set[int]
+) -> Iterator[str]:
     tables, ours = _tables(policy), policy.gateway.mask
     for found in snapshot.rules:
         rule = found.rule
         if found.protocol == PROTOCOL or rule.family not in families:
             continue
         what = f'IPv{rule.family} routing rule "{found}"'
-        if any(rule.priority in some for some in PRIORITIES):
-            yield f"{what} has a priority of ours ({_PRIORITIES})"
+        if rule.priority in PRIORITIES:
+            yield f"{what} has a priority of ours ({PRIORITIES.start} to {PRIORITIES.stop - 1})"
+        elif rule.priority in wanted:
+            yield f"{what} has the priority of a rule of ours"
         if rule.table in tables:
             yield f"{what} uses table {rule.table}, which is an uplink's"
         if rule.mark is not None and _tests_ours(*rule.mark, ours):

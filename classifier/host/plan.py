@@ -188,6 +188,6 @@ def _warnings(policy: Policy, snapshot: Snapshot, families: tuple[Family, ...]) 
     for family in families:
         if not snapshot.default_interfaces(family):
             yield (
-                f"the main table has no IPv{family} default route: flows that are direct or that"
-                " no classifier answers have no way out"
+                f"the main table has no IPv{family} default route: flows that are direct, and"
+                " forwarded ones that no classifier answers, have no way out"
             )

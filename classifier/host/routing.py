@@ -1,8 +1,8 @@
 """The routing rules and routes of a policy.
 
 Unmarked packets that no uplink address and no bound socket ties to an uplink are routed as if
-none of these were there; so a foreign rule of lower precedence means what it meant. Only where all
-rules of others gave no route, an own packet is led to an uplink, so that it can be classified.
+none of these were there; so a foreign rule of lower precedence means what it meant. Only where
+main and default gave no route, an own packet is led to an uplink, so that it can be classified.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from classifier.host.state import (
     table_of,
 )
 from classifier.host.tunnels import endpoints as tunnel_endpoints
-from classifier.host.tunnels import has_endpoints
+from classifier.host.tunnels import has_endpoints, hides_endpoint
 from classifier.policy import Policy, Uplink
 
 
@@ -58,11 +58,13 @@ def stand_in(policy: Policy, snapshot: Snapshot, family: Family) -> Uplink | Non
     """
     if not policy.gateway.local or snapshot.default_interfaces(family):
         return None
-    uplinks = _tunnels_last(uplinks_of(policy, family), snapshot)
+    uplinks = _for_first_lookups(policy, snapshot, family)
     return next((u for u in uplinks if not unusable(u, snapshot, family)), None)
 
 
-def _tunnels_last(uplinks: tuple[Uplink, ...], snapshot: Snapshot) -> list[Uplink]:
+def _for_first_lookups(policy: Policy, snapshot: Snapshot, family: Family) -> list[Uplink]:
+    """Tunnels come last; one whose endpoint is not known could be led into itself."""
+    uplinks = [u for u in uplinks_of(policy, family) if not hides_endpoint(u, snapshot)]
     return sorted(uplinks, key=lambda uplink: has_endpoints(uplink, snapshot))
 
 
@@ -170,7 +172,7 @@ def _first_lookups(policy: Policy, snapshot: Snapshot, family: Family) -> Iterat
     unmarked = (0, policy.gateway.mask)
     endpoints = tunnel_endpoints(policy, snapshot, family)
     priority = FIRST_LOOKUP_PRIORITIES.start
-    for uplink in _tunnels_last(uplinks_of(policy, family), snapshot):
+    for uplink in _for_first_lookups(policy, snapshot, family):
         if has_endpoints(uplink, snapshot) and endpoints:
             for endpoint in endpoints:
                 yield RoutingRule(

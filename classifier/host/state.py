@@ -37,7 +37,7 @@ PAST_PRIORITY = 20805
 FIRST_LOOKUP_PRIORITIES = range(40801, 40801 + 255)
 """One per uplink, in the order of the policy. After main (32766), default (32767) and what others
 have right behind these."""
-PRIORITIES = (range(SPECIFIC_PRIORITY, PAST_PRIORITY + 1), FIRST_LOOKUP_PRIORITIES)
+PRIORITIES = range(SPECIFIC_PRIORITY, PAST_PRIORITY + 1)
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN
 LOOPBACK = "lo"

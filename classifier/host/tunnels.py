@@ -21,6 +21,12 @@ def has_endpoints(uplink: Uplink, snapshot: Snapshot) -> bool:
     return link is not None and bool(link.endpoints)
 
 
+def hides_endpoint(uplink: Uplink, snapshot: Snapshot) -> bool:
+    """Whether it is a tunnel and nobody can say where its own packets go."""
+    link = snapshot.link(uplink.interface)
+    return link is not None and link.kind in TUNNELS and not link.endpoints
+
+
 def endpoints(policy: Policy, snapshot: Snapshot, family: Family) -> tuple[str, ...]:
     """The remote addresses of one family of all tunnels that uplinks need, lowest first."""
     needed = {uplink.interface for uplink in policy.uplinks}

@@ -60,12 +60,17 @@ class Connections:
         nobody knew yet, have asked there once and had no answer: they are made to ask again."""
         mark = policy.mark(back) if back else policy.gateway.marks.direct
         mask = policy.gateway.mask
-        there = conntrack.connections(mark, mask, family, _MOST_TOLD)
-        unanswered = [connection for connection in there if not connection.answered]
-        if back is None:
-            # The next packet of each is decided anew.
-            self._engine.forget_in_flight(None)
-            conntrack.end(unanswered)
+        try:
+            there = conntrack.connections(mark, mask, family, _MOST_TOLD)
+            unanswered = [connection for connection in there if not connection.answered]
+            if back is None:
+                # The next packet of each is decided anew.
+                self._engine.forget_in_flight(None)
+                conntrack.end(unanswered)
+        except HostError as error:
+            # They try again by themselves, later.
+            log.warning("%s", error)
+            return
         challenge(_clients(unanswered), family)
 
 

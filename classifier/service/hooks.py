@@ -49,6 +49,7 @@ class Hooks:
         self._wanted: Mapping[str, Now] = {}
         self._told = stored_told(state_dir)
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._storing = asyncio.Lock()
         self._failing = ""
         self._closed = False
         self.runs = 0
@@ -100,11 +101,12 @@ class Hooks:
             del self._running[name]
 
     async def _store(self) -> None:
-        kept = {name: self._told[name] for name in self._wanted if name in self._told}
-        try:
-            await asyncio.to_thread(store_told, self._state_dir, kept)
-        except HostError as error:
-            log.warning("%s", error)
+        async with self._storing:
+            kept = {name: self._told[name] for name in self._wanted if name in self._told}
+            try:
+                await asyncio.to_thread(store_told, self._state_dir, kept)
+            except HostError as error:
+                log.warning("%s", error)
 
     async def _run(self, command: tuple[str, ...], environment: Mapping[str, str]) -> str:
         """Run it to its end; why that went wrong, or nothing."""

@@ -98,14 +98,13 @@ def run(
         if watch:
             _tally(simulator, now, until)
         _go_on(simulator, until)
-        if watch:
-            simulator.tally_until(until)
         now = until
         if progress is not None and simulator.begun >= told + wanted.flows // _REPORTS:
             told = simulator.begun
             progress(told)
         for uplink, family in script.run(round(until * 1000)):
-            if family == wanted.lan.version:
+            # Every flow has had an answer, so none on no uplink (0) is tried again.
+            if uplink and family == wanted.lan.version:
                 simulator.cut(uplink, until)
         looks.look(until)
     found = None
@@ -122,14 +121,15 @@ def _go_on(simulator: Simulator, until: float) -> None:
 
 
 def _tally(simulator: Simulator, now: float, until: float) -> None:
-    """Tell the tally about each tenth of a second before `until`, or of a longer time, in which
+    """Tell the tally about each tenth of a second up to `until`, or of a longer time, in which
     nothing begins or ends, about it as a whole."""
-    if until - now > _SECOND:
-        simulator.tally_until(until)
-        return
-    for tenth in range(math.floor(now * 10) + 1, math.ceil(until * 10)):
-        _go_on(simulator, tenth / 10)
-        simulator.tally_until(tenth / 10)
+    times = [until]
+    if until - now <= _SECOND:
+        times[:0] = [n / 10 for n in range(math.floor(now * 10) + 1, math.ceil(until * 10))]
+    for time in times:
+        # What begins at that time comes after what was carried before.
+        _go_on(simulator, math.nextafter(time, 0.0))
+        simulator.tally_until(time)
 
 
 class _Looks:

@@ -36,9 +36,9 @@ def store_told(state_dir: Path, told: Mapping[str, States]) -> None:
 
 
 def _parse(value: object) -> States | None:
-    if not isinstance(value, list) or len(value) != 4:
+    if not isinstance(value, list) or len(value) not in (3, 4):
         return None
-    state, ipv4, ipv6, finished = value
+    state, ipv4, ipv6, finished = value if len(value) == 4 else (*value, True)
     states = state in _STATES and ipv4 in _STATES and ipv6 in (*_STATES, "")
     if states and isinstance(finished, bool):
         return States(state, ipv4, ipv6, finished)

@@ -36,14 +36,23 @@ def to_try_again(
     policy: Policy, before: States, after: States
 ) -> Iterator[tuple[Uplink | None, Family]]:
     """The uplinks and families whose connections without an answer can have one from now on: what
-    is back. None, for those that were left to the main routing table, with the first that is back
-    when none was up."""
+    is back. None, for those that were left to the main routing table, when a rule leads to an
+    uplink again and led to none before."""
+    unknown: State = "down" if before else "up"
     for family in _FAMILIES:
-        was = {name: before.get((name, family), "up") for name, of in after if of == family}
+        was = {name: before.get((name, family), unknown) for name, of in after if of == family}
         up = [name for name in was if after[name, family] == "up"]
         yield from ((policy.uplink(name), family) for name in up if was[name] == "down")
-        if up and "up" not in was.values():
+        were_up = {name for name in was if was[name] == "up"}
+        if any(names & {*up} and not names & were_up for names in _targets(policy)):
             yield None, family
+
+
+def _targets(policy: Policy) -> Iterator[set[str]]:
+    """The uplinks of each balancer, and those that rules use by themselves."""
+    yield from ({member.uplink for member in balancer.members} for balancer in policy.balancers)
+    used = {rule.use for rule in policy.rules} | {b.fallback for b in policy.balancers}
+    yield from ({uplink.name} for uplink in policy.uplinks if uplink.name in used)
 
 
 def _replaced(key: tuple[str, Family], states: States) -> bool:

@@ -273,12 +273,15 @@ cdef class Engine:
         for i, known in enumerate(self.policy.balancers):
             balancer = &self.state.compiled.balancers[i]
             custom = self.in_use[i].method if self.in_use[i] is not None else None
+            why = custom.last_error if custom is not None else None
+            if why is None and balancer.errors:
+                why = "it picked none of the uplinks that it was given"
             counted[known.name] = BalancerCounters(
                 method=known.method,
                 entries=balancer.sticky.entries - balancer.sticky.forgotten,
                 evictions=balancer.sticky.evictions,
                 errors=balancer.errors + (custom.errors if custom is not None else 0),
-                last_error=custom.last_error if custom is not None else None,
+                last_error=why,
             )
         return counted
 

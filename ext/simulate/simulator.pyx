@@ -122,7 +122,10 @@ cdef class Simulator:
         for i in range(self.used_count):
             place = self.used[i]
             if place != PLACED_DROPPED:  # the flows there only wait
-                total = <uint64_t>carried_by(&self.links[place], now)
+                # Rounding can make it less than it was.
+                total = max(
+                    <uint64_t>carried_by(&self.links[place], now), self.tallied[place]
+                )
                 gained[self.tally.columns[place]] = total - self.tallied[place]
                 self.tallied[place] = total
         self.tally.timeline.carry_evenly(gained, self.tallied_at, until)
@@ -252,6 +255,8 @@ cdef class Simulator:
         self.log.end(transfer.record, place, packets, size)
         if self.tally is not None:
             column = self.tally.columns[place]
+            if place == PLACED_DROPPED:
+                packets = size = 0  # it only waited
             self.tally.end(transfer.rule, column, packets, size)
             self.remotes.add(transfer.remote, self.source.family, column, size)
         if self.closed:

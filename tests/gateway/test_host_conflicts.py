@@ -30,9 +30,8 @@ CONFLICTS = {
     "ip -6 rule add pref 20804 from all iif eth2 unreachable": (
         'IPv6 routing rule "pref 20804 iif eth2 unreachable" has a priority of ours'
     ),
-    "ip rule add pref 40802 lookup 9": (
-        'IPv4 routing rule "pref 40802 lookup 9" has a priority of ours'
-        " (20800 to 20805, 40801 to 41055)"
+    "ip rule add pref 40801 lookup 9": (
+        'IPv4 routing rule "pref 40801 lookup 9" has the priority of a rule of ours'
     ),
     "ip rule add pref 99 to 192.0.2.0/24 lookup 20802": (
         'IPv4 routing rule "pref 99 lookup 20802 to 192.0.2.0" uses table 20802'

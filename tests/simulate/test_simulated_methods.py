@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from classifier import simulate
-from classifier.policy import Policy
+from classifier.policy import Policy, Rule
 
 EQUAL = "{ a = 1, b = 1, c = 1 }"
 BY_CAPACITY = '["a", "b", "c"]'
@@ -72,6 +73,15 @@ def test_flows_of_an_uplink_that_goes_down_are_cut_and_go_on_elsewhere(
     assert {flow.uplink for flow in cut} == {"a"}
     assert all(flow.time <= 100.5 for flow in cut)
     assert report.flows == 2000
+
+
+def test_direct_flows_are_not_cut_when_uplinks_come_and_go(balanced: Callable[..., Policy]) -> None:
+    policy = balanced("nth")
+    policy = replace(policy, rules=(Rule("direct", "direct"),))
+    events = [f"{time} {name} {state}" for time, state in (("5s", "down"), ("8s", "up"))
+              for name in "abc"]  # fmt: skip
+    report = simulate(policy, 100, arrivals="constant:10", bytes="constant:250k", at=events, seed=1)
+    assert report.direct.bytes == 100 * 250_000
 
 
 def test_clients_of_an_uplink_that_goes_down_begin_anew(balanced: Callable[..., Policy]) -> None:

@@ -12,6 +12,7 @@ from page_reader import read_page, table
 from simulated_policies import written
 
 from classifier import simulate
+from classifier.config import parse_policy
 from classifier.policy import Policy
 from classifier.simulate import Simulation
 
@@ -54,6 +55,26 @@ def test_load_comes_when_it_was_carried(one_uplink: Policy) -> None:
     assert load.peak_down == pytest.approx(1_000_000, abs=2)
 
 
+@pytest.mark.parametrize("arrivals", ["constant:0.5", "constant:1", "constant:10"])
+def test_no_second_is_busier_than_the_line_allows(
+    balanced: Callable[..., Policy], arrivals: str
+) -> None:
+    report = watched(balanced("nth"), 40, arrivals=arrivals, bytes="constant:30m")
+    assert report.figures is not None
+    for name, load in report.loads.items():
+        assert report.figures.loads[name].peak_down == pytest.approx(load.peak, abs=12)
+
+
+def test_what_ends_at_a_look_is_counted_once() -> None:
+    text = written("nth", '["a", "b"]').replace("20mbit", "6mbit")
+    report = watched(
+        parse_policy(text), 50, arrivals=None, parallel=1, bytes="constant:900k", flow_rate="3mbit"
+    )
+    assert report.figures is not None
+    for name, use in report.uplinks.items():
+        assert sum(report.figures.loads[name].down) == pytest.approx(use.bytes, abs=2)
+
+
 def test_a_flow_of_days_is_spread_over_them(one_uplink: Policy) -> None:
     report = watched(one_uplink, 1, arrivals="constant:1", bytes="constant:500g")
     assert report.figures is not None
@@ -89,6 +110,16 @@ def test_rules_and_remotes_are_those_of_the_flows(balanced: Callable[..., Policy
     assert (top.flows, top.bytes) == (len(its), sum(flow.bytes for flow in its))
     assert set(top.ways) == {flow.uplink for flow in its}
     assert report.figures.sticky_breaks == 0
+
+
+def test_flows_that_are_dropped_bring_nothing() -> None:
+    rule = '[[rules]]\nname = "no web"\nto_ports = 443\nuse = "drop"\n[[rules]]'
+    policy = parse_policy(written("nth", '["a", "b"]').replace("[[rules]]", rule))
+    report = watched(policy, 200)
+    assert report.figures is not None
+    assert report.dropped.flows > 0
+    (no_web,) = [rule for rule in report.figures.rules if rule.name == "no web"]
+    assert [(way, use.bytes) for way, use in no_web.ways.items()] == [("drop", 0)]
 
 
 def test_the_command_writes_the_page(tmp_path: Path) -> None:

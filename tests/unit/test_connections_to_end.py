@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Uplink
+from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Rule, Uplink
 from classifier.uplinks.endings import States, to_end, to_try_again
 from classifier.uplinks.state import State
 
@@ -103,6 +103,22 @@ def test_what_had_no_answer_is_tried_again_on_what_is_back(
     changes = to_try_again(POLICY, of(before), of(after))
     assert [(back.name if back else None, family) for back, family in changes] == [
         (name, 4) for name in expected
+    ]
+
+
+def test_those_of_a_balancer_are_tried_again_though_an_uplink_beside_it_was_up() -> None:
+    balancer = Balancer("y", "nth", (Member("a", 1), Member("b", 1)))
+    policy = replace(POLICY, balancers=(balancer,), rules=(Rule("r", "y"), Rule("c", "c")))
+    assert (None, 4) in to_try_again(policy, of("ddu"), of("udu"))
+    assert (None, 4) in to_try_again(policy, of("uud"), of("uuu"))
+    assert (None, 4) not in to_try_again(policy, of("udu"), of("uuu"))
+
+
+def test_an_uplink_that_a_reload_brings_is_one_that_is_back() -> None:
+    before = {key: state for key, state in of("ddd").items() if key[0] != "a"}
+    assert [back and back.name for back, _ in to_try_again(POLICY, before, of("udd"))] == [
+        "a",
+        None,
     ]
 
 

@@ -202,6 +202,22 @@ def test_a_stop_waits_a_little_and_then_ends_what_runs_and_the_next_start_tells_
     run(start_again())
 
 
+def test_what_a_version_before_told_is_not_told_again(tmp_path: Path) -> None:
+    (tmp_path / "told.json").write_text('{"wired": ["down", "down", ""]}')
+    fresh = tmp_path / "fresh"
+    told = script(tmp_path / "told", f'echo "$OLD_STATE $STATE" >{fresh}')
+
+    async def story() -> None:
+        hooks = Hooks(tmp_path)
+        hooks.tell((told,), {"wired": now("down")})
+        assert hooks.runs == 0
+        hooks.tell((told,), {"wired": now("up")})
+        await until(fresh, "down up\n")
+        await hooks.close()
+
+    run(story())
+
+
 @pytest.mark.parametrize(
     ("text", "failure"),
     [

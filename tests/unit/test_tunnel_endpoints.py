@@ -22,6 +22,7 @@ from classifier.host.iptables.snapshot import FirewallSnapshot
 from classifier.host.kernel_links import KernelLink
 from classifier.host.plan import plan
 from classifier.host.snapshot import Connected, Link, Snapshot
+from classifier.host.state import table_of
 from classifier.policy import Balancer, Gateway, Member, Policy, Queue, Rule, Uplink
 
 V4, V6 = "198.51.100.7", "2001:db8::7"
@@ -198,6 +199,12 @@ def test_what_a_tunnel_sends_is_led_to_other_uplinks_where_main_has_no_route() -
         f"pref 40802 to {V4} {own} unreachable",
         f"pref 40803 {own} lookup 20802",
     ]
+
+
+def test_a_tunnel_of_a_program_is_never_where_own_packets_begin() -> None:
+    there = host(dataclasses.replace(tunnel_link("tun"), endpoints=()))
+    made = plan(dataclasses.replace(policy(), uplinks=(VPN, WIRED)), there)
+    assert [rule.table for rule in made.rules if rule.priority > 32767] == [table_of(WIRED)]
 
 
 def test_the_way_to_an_endpoint_may_be_another_tunnel() -> None:

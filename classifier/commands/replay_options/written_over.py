@@ -1,18 +1,23 @@
-"""Nothing that is read is written over, and no two outputs go to one file."""
+"""Nothing that is read is written over, no two outputs go to one file, and each has a place to go.
+
+Told at once, not after a replay of hours.
+"""
 
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from pathlib import Path
 
-from classifier.errors import UsageError
+from classifier.errors import OutputError, UsageError
 from classifier.replay.captures import STANDARD_INPUT, files
 
 _OUTPUTS = ("report", "flows_to", "annotate")
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raises UsageError with the option; also CaptureError for a folder without captures."""
+    """Raises UsageError with the option, OutputError, or CaptureError: a folder has no captures."""
     outputs = {
         f"--{name.replace('_', '-')}": path
         for name in _OUTPUTS
@@ -26,6 +31,9 @@ def check(options: argparse.Namespace) -> None:
         inputs |= dict.fromkeys(files(options.captures), "one of the captures")
     before: dict[Path, str] = {}
     for option, path in outputs.items():
+        if path.is_dir() or not path.parent.is_dir():
+            why = os.strerror(errno.EISDIR if path.is_dir() else errno.ENOENT)
+            raise OutputError(f"{path}: cannot be written: {why}")
         if path.exists() and not path.is_file():
             continue  # into a pipe or a device, where nothing is lost
         for name, what in inputs.items():

@@ -104,6 +104,9 @@ def _output(path: PacketPath) -> Iterable[str]:
         return
     yield from _only_first_packets(path.family)
     for uplink in path.uplinks:
+        if uplink.stands_in:
+            for network in path.left_alone:
+                yield f"-o {uplink.interface} -d {network} -j RETURN"
         if uplink.stands_in or not uplink.classify_own:
             # An unmarked packet leaves by an uplink that is not main's default one only because
             # its socket is bound to it, or by a specific route: in both cases it has to. Or
