@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -118,19 +118,21 @@ def connections(mark: int, mask: int, family: Family, most: int) -> Iterator[Con
             found += [body for kind, body in told if kind != _DONE]
             done = any(kind == _DONE for kind, _ in told)
     # Read one by one later, since that takes longer than the kernel's part.
-    return (Connection(family, values(body, _NETFILTER_HEADER.size)) for body in found[:most])
+    return (Connection(family, _told(body)) for body in found[:most])
 
 
-def end(some: list[Connection]) -> None:
-    """End these; one that has ended by itself does not matter. Raises HostError."""
+def end_unanswered(some: Iterable[Connection]) -> None:
+    """End those of these that have had no answer by now either. Raises HostError."""
     with _netlink("connections cannot be ended one by one") as netlink:
         for connection in some:
-            _ask(netlink, _DELETE, _ACK, connection.family, connection.identity)
             try:
-                for _ in _messages(netlink.recv(_BUFFER)):
-                    break
+                _ask(netlink, _GET, 0, connection.family, connection.identity)
+                _, body = next(_messages(netlink.recv(_BUFFER)))
+                if not Connection(connection.family, _told(body)).answered:
+                    _ask(netlink, _DELETE, _ACK, connection.family, connection.identity)
+                    next(_messages(netlink.recv(_BUFFER)))
             except OSError as error:
-                if error.errno != errno.ENOENT:
+                if error.errno != errno.ENOENT:  # it has ended by itself
                     raise
 
 
@@ -160,6 +162,10 @@ def _of_mark(mark: int, mask: int) -> bytes:
 
 def _attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _told(body: bytes) -> dict[int, bytes]:
+    return values(body, _NETFILTER_HEADER.size)
 
 
 def _values(attributes: bytes) -> dict[int, bytes]:

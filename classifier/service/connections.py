@@ -66,7 +66,7 @@ class Connections:
             if back is None:
                 # The next packet of each is decided anew.
                 self._engine.forget_in_flight(None)
-                conntrack.end(unanswered)
+                conntrack.end_unanswered(unanswered)
         except HostError as error:
             # They try again by themselves, later.
             log.warning("%s", error)
