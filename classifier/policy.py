@@ -11,6 +11,10 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
+Family = Literal[4, 6]
+"""IPv4 or IPv6."""
+FAMILIES: tuple[Family, ...] = (4, 6)
+
 Network = IPv4Network | IPv6Network
 PortRange = tuple[int, int]
 """First and last port of a range, both included."""
@@ -91,7 +95,7 @@ class Target:
     """dns: the name that is asked for."""
 
     @property
-    def family(self) -> Literal[4, 6]:
+    def family(self) -> Family:
         """Which of an uplink's families it judges; a host name is asked over IPv4."""
         return 6 if ":" in self.host else 4
 

@@ -9,12 +9,11 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from classifier.engine.engine import Engine
 from classifier.engine.sticky_file import import_sticky
 from classifier.errors import HostError, UsageError
-from classifier.policy import Policy, Uplink
+from classifier.policy import FAMILIES, Family, Policy, Uplink
 from classifier.state.asked import Asked, stored_asked
 from classifier.state.health import Bad, stored_bad
 from classifier.state.ids import stored_ids
@@ -63,12 +62,12 @@ class SavedState:
         self.remember(engine)
         return engine
 
-    def _families(self, uplink: Uplink) -> frozenset[Literal[4, 6]]:
+    def _families(self, uplink: Uplink) -> frozenset[Family]:
         asked = self.asked.get(uplink.name, "auto")
         if asked in ("down", "drain"):
             return frozenset()
         bad = self.bad.get(uplink.name) if asked == "auto" else None
-        able: frozenset[Literal[4, 6]] = frozenset((4,) if uplink.gateway6 is None else (4, 6))
+        able: frozenset[Family] = frozenset((4,) if uplink.gateway6 is None else FAMILIES)
         return able - (bad or frozenset())
 
     @property

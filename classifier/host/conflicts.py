@@ -13,8 +13,8 @@ from classifier.host.iptables.programs import Variant
 from classifier.host.nftables import marks
 from classifier.host.plan import Plan
 from classifier.host.snapshot import Snapshot
-from classifier.host.state import PRIORITIES, PROTOCOL, Family, table_of
-from classifier.policy import Policy
+from classifier.host.state import PRIORITIES, PROTOCOL, table_of
+from classifier.policy import Family, Policy
 
 
 def conflicts(policy: Policy, snapshot: Snapshot, plan: Plan) -> tuple[str, ...]:

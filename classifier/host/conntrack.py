@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from classifier.errors import HostError
 from classifier.host.netlink_dump import values
-from classifier.host.state import ADDRESS_FAMILIES, Family
+from classifier.host.state import ADDRESS_FAMILIES
+from classifier.policy import Family
 from classifier.queue.kernel_queues import NETLINK_NETFILTER
 
 _GET, _DELETE = 1 << 8 | 1, 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_*

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from classifier.host.state import Family
+from classifier.policy import FAMILIES, Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Assignment:
     helper: str
     protocol: str
     port: int
-    families: tuple[Family, ...] = (4, 6)
+    families: tuple[Family, ...] = FAMILIES
 
 
 _ONLY_4: tuple[Family, ...] = (4,)

@@ -18,7 +18,7 @@ from classifier.host.iptables.ruleset import QUEUE_CHAIN, OurRules
 from classifier.host.memory import Memory
 from classifier.host.plan import NOTHING, Plan
 from classifier.host.snapshot import KernelRoute, Snapshot
-from classifier.host.state import PROTOCOL, Family
+from classifier.host.state import PROTOCOL
 from classifier.host.steps import (
     AddRoute,
     AddRule,
@@ -33,6 +33,7 @@ from classifier.host.steps import (
     WriteMemory,
     WriteSysctl,
 )
+from classifier.policy import Family
 
 
 def diff(snapshot: Snapshot, plan: Plan) -> tuple[Step, ...]:

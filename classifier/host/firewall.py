@@ -19,8 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from classifier.host.ct_helpers import Assignment
-from classifier.host.state import Family
-from classifier.policy import Marks, Queue
+from classifier.policy import Family, Marks, Queue
 
 
 @dataclass(frozen=True, slots=True)

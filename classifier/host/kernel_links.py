@@ -16,7 +16,8 @@ from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from classifier.host.netlink_dump import HEADER_BYTES, dump, number, values
-from classifier.host.state import ADDRESS_FAMILIES, Family
+from classifier.host.state import ADDRESS_FAMILIES
+from classifier.policy import Family
 
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, which of them changed
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index

@@ -15,7 +15,8 @@ from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from classifier.host.netlink_dump import HEADER_BYTES, attributes, dump, number
-from classifier.host.state import ADDRESS_FAMILIES, MAIN_TABLE, PROTOCOL, Family, is_uplink_table
+from classifier.host.state import ADDRESS_FAMILIES, MAIN_TABLE, PROTOCOL, is_uplink_table
+from classifier.policy import Family
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 """family, dst_len, src_len, tos, table, protocol, scope, type, flags"""

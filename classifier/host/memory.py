@@ -16,8 +16,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from classifier.host.state import FAMILIES_BY_NAME, FAMILY_NAMES, Family
+from classifier.host.state import FAMILIES_BY_NAME, FAMILY_NAMES
 from classifier.host.sysctls import OURS
+from classifier.policy import Family
 
 _KINDS = "|".join(OURS)
 _SYSCTL = re.compile(

@@ -13,11 +13,11 @@ from classifier.host.state import (
     ADDRESS_FAMILIES,
     MAIN_TABLE,
     PROTOCOL,
-    Family,
     Route,
     RoutingRule,
     is_uplink_table,
 )
+from classifier.policy import Family
 
 _TO_TABLE, _GOTO, _UNREACHABLE = 1, 2, 7  # FR_ACT_* in <linux/fib_rules.h>
 _INVERT = 2  # FIB_RULE_INVERT

@@ -9,8 +9,8 @@ from ipaddress import ip_address, ip_network
 from classifier.host import ct_helpers, routing, sysctls, tunnels
 from classifier.host.firewall import PacketPath, UplinkPath
 from classifier.host.snapshot import Snapshot
-from classifier.host.state import Family, Route, RoutingRule, Sysctl
-from classifier.policy import Policy
+from classifier.host.state import Route, RoutingRule, Sysctl
+from classifier.policy import FAMILIES, Family, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def plan(policy: Policy, snapshot: Snapshot) -> Plan:
 
     Never fails: what cannot work is told in `refusals` and `warnings`.
     """
-    families: tuple[Family, ...] = (4, 6) if policy.ipv6 and snapshot.ipv6 else (4,)
+    families: tuple[Family, ...] = FAMILIES if policy.ipv6 and snapshot.ipv6 else (4,)
     return Plan(
         routes=tuple(route for f in families for route in routing.routes(policy, snapshot, f)),
         rules=tuple(rule for f in families for rule in routing.rules(policy, snapshot, f)),

@@ -22,14 +22,13 @@ from classifier.host.state import (
     PAST_PRIORITY,
     SOURCE_PRIORITY,
     SPECIFIC_PRIORITY,
-    Family,
     Route,
     RoutingRule,
     table_of,
 )
 from classifier.host.tunnels import endpoints as tunnel_endpoints
 from classifier.host.tunnels import has_endpoints, hides_endpoint
-from classifier.policy import Policy, Uplink
+from classifier.policy import Family, Policy, Uplink
 
 
 def uplinks_of(policy: Policy, family: Family) -> tuple[Uplink, ...]:

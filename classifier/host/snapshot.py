@@ -21,7 +21,8 @@ from typing import Any
 from classifier.host.iptables.snapshot import FirewallSnapshot
 from classifier.host.memory import Memory
 from classifier.host.modules import Presence
-from classifier.host.state import Family, Route, RoutingRule
+from classifier.host.state import Route, RoutingRule
+from classifier.policy import Family
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from classifier.policy import Uplink
+from classifier.policy import Family, Uplink
 
-Family = Literal[4, 6]
 ADDRESS_FAMILIES: Mapping[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 """What netlink calls them."""
 FAMILY_NAMES: Mapping[Family, str] = {4: "ip", 6: "ip6"}

@@ -18,7 +18,8 @@ from classifier.host.memory import BaseChain
 from classifier.host.rtnetlink import Rtnetlink
 from classifier.host.snapshot import KernelRoute, KernelRule
 from classifier.host.solicitation import solicit_router
-from classifier.host.state import Family, Route, RoutingRule
+from classifier.host.state import Route, RoutingRule
+from classifier.policy import Family
 
 _log = logging.getLogger(__name__)
 

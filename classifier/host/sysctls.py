@@ -7,7 +7,7 @@ from pathlib import Path
 
 from classifier.errors import HostError
 from classifier.host.kernel_links import KernelLink
-from classifier.host.state import Family
+from classifier.policy import Family
 
 _ROOT = Path("/proc/sys")
 

@@ -12,8 +12,7 @@ from ipaddress import ip_address
 
 from classifier.host.endpoints import TUNNELS
 from classifier.host.snapshot import Snapshot
-from classifier.host.state import Family
-from classifier.policy import Policy, Rule, Uplink
+from classifier.policy import Family, Policy, Rule, Uplink
 
 
 def has_endpoints(uplink: Uplink, snapshot: Snapshot) -> bool:

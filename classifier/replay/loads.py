@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from classifier.engine.engine import Engine
 from classifier.engine.load_meter import SAMPLE_SECONDS, LoadMeter
-from classifier.policy import Policy
+from classifier.policy import Family, Policy
 from classifier.replay.carried import Carried
-from classifier.uplinks.endings import Family
 
 _INTERVAL = round(SAMPLE_SECONDS * 1000)
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 from classifier.config.reading import WrongValueError
 from classifier.config.values import duration
 from classifier.engine.engine import Engine
 from classifier.errors import UsageError
-from classifier.policy import Policy
+from classifier.policy import FAMILIES, Family, Policy
 from classifier.state.asked import Asked
-from classifier.uplinks.endings import Family, States, to_end, to_try_again
+from classifier.uplinks.endings import States, to_end, to_try_again
 from classifier.uplinks.placing import place
 from classifier.uplinks.state import Link, UplinkState
 
 _FORM = 'must be "TIME UPLINK STATE", such as "120s wired down"'
 _STATES: tuple[Asked, ...] = get_args(Asked)
-_FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
 
 
 class Script(Protocol):
@@ -148,7 +147,7 @@ class UplinkScript:
                 asked=self._asked.get(uplink.name, "auto"),
             )
             for uplink in self._policy.uplinks
-            for family in _FAMILIES
+            for family in FAMILIES
             if family == 4 or uplink.gateway6 is not None
         )
         return {(one.name, one.family): one.state for one in judged}
@@ -156,7 +155,7 @@ class UplinkScript:
     def _use(self) -> None:
         usable = {
             uplink.name: frozenset(
-                f for f in _FAMILIES if self._states.get((uplink.name, f)) == "up"
+                f for f in FAMILIES if self._states.get((uplink.name, f)) == "up"
             )
             for uplink in self._policy.uplinks
         }

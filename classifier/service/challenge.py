@@ -21,7 +21,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from classifier.host.conntrack import TcpConnection
-from classifier.host.state import ADDRESS_FAMILIES, Family
+from classifier.host.state import ADDRESS_FAMILIES
+from classifier.policy import Family
 from classifier.uplinks.probes.icmp import checksum
 
 log = logging.getLogger(__name__)

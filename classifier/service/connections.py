@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from classifier.engine.engine import Engine
 from classifier.errors import HostError
 from classifier.host import conntrack
-from classifier.host.state import Family
-from classifier.policy import Policy, Uplink
+from classifier.policy import Family, Policy, Uplink
 from classifier.service.challenge import challenge
 from classifier.uplinks.endings import States, to_end, to_try_again
 

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 from classifier.engine.classifier import Classifier
 from classifier.errors import ClassifierError, HostError, QueueError, ServiceError, UsageError
 from classifier.host.iptables.unclassified import unclassified
-from classifier.host.state import PROTOCOL, Family
-from classifier.policy import Policy, Uplink
+from classifier.host.state import PROTOCOL
+from classifier.policy import Family, Policy, Uplink
 from classifier.service import loop_errors, status
 from classifier.service.announcements import Announcements
 from classifier.service.connections import Connections

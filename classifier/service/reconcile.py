@@ -19,16 +19,14 @@ from classifier.host.diff import diff, remembered, removal
 from classifier.host.memory import Memory
 from classifier.host.plan import Plan, plan
 from classifier.host.snapshot import Snapshot
-from classifier.host.state import Family, table_of
-from classifier.policy import Policy
+from classifier.host.state import table_of
+from classifier.policy import FAMILIES, Family, Policy
 from classifier.service.heal_limit import Action, HealLimit
 from classifier.service.lock import served_already
 
 log = logging.getLogger(__name__)
 
 _KEEPS_CHANGING = "another program keeps changing our {}: put right less often"
-
-_FAMILIES: tuple[Family, ...] = (4, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Look:
         """Uplink to the families whose flows it can take."""
         routed = {(route.table, route.family) for route in self.plan.routes}
         return {
-            uplink.name: frozenset(f for f in _FAMILIES if (table_of(uplink), f) in routed)
+            uplink.name: frozenset(f for f in FAMILIES if (table_of(uplink), f) in routed)
             for uplink in self.policy.uplinks
         }
 
@@ -54,7 +52,7 @@ class Look:
         needed = diff(self.snapshot, self.plan)
         missing = {(s.route.table, s.route.family) for s in needed if isinstance(s, steps.AddRoute)}
         return {
-            uplink.name: frozenset(f for f in _FAMILIES if (table_of(uplink), f) in missing)
+            uplink.name: frozenset(f for f in FAMILIES if (table_of(uplink), f) in missing)
             for uplink in self.policy.uplinks
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from fractions import Fraction
 
-from classifier.policy import BY_WEIGHTS, Balancer, Policy
+from classifier.policy import BY_WEIGHTS, FAMILIES, Balancer, Policy
 from classifier.uplinks.placing import Usable
 from classifier.uplinks.tiers import in_use
 
@@ -19,7 +19,7 @@ def wanted(policy: Policy, usable: Usable, flows: Iterable[tuple[int, int]]) -> 
     them uplinks take. What is sticky goes otherwise for good reasons, and makes the difference.
     Empty while no flow has been placed, and where a balancer in use does not go by weights.
     """
-    up = [{name for name, able in usable.items() if family in able} for family in (4, 6)]
+    up = [{name for name, able in usable.items() if family in able} for family in FAMILIES]
     balancers = {balancer.name: balancer for balancer in policy.balancers}
     sums = dict.fromkeys((uplink.name for uplink in policy.uplinks), Fraction(0))
     for rule, counts in zip(policy.rules, flows, strict=True):

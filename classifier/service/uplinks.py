@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.host.state import Family
-from classifier.policy import Health, Policy, Uplink
+from classifier.policy import FAMILIES, Family, Health, Policy, Uplink
 from classifier.service.reconcile import Look
 from classifier.state.asked import Asked
 from classifier.state.health import Bad
@@ -25,7 +24,6 @@ log = logging.getLogger(__name__)
 
 _SENT = 9
 """The column of sent bytes in /proc/net/dev, counted from 1."""
-_FAMILIES: tuple[Family, ...] = (4, 6)
 _WAS_BAD = Verdict(False, "was down before the start")
 States = Mapping[str, State]
 """Uplink to what it is."""
@@ -109,7 +107,7 @@ class Uplinks:
         return found
 
     def _states(self, uplink: Uplink, look: Look) -> list[UplinkState]:
-        families = [f for f in _FAMILIES if f == 4 or uplink.gateway6 is not None]
+        families = [f for f in FAMILIES if f == 4 or uplink.gateway6 is not None]
         return [
             UplinkState(
                 uplink.name,
@@ -184,7 +182,7 @@ class Uplinks:
 
 
 def _bad_families(prober: Prober) -> frozenset[Family]:
-    return frozenset(family for family in _FAMILIES if not prober.verdict(family).good)
+    return frozenset(family for family in FAMILIES if not prober.verdict(family).good)
 
 
 def _link(uplink: Uplink, look: Look, family: Family) -> Link:

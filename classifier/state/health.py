@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
+from classifier.policy import Family
 from classifier.state import records
 
-Family = Literal[4, 6]
 Bad = Mapping[str, frozenset[Family]]
 """Uplink to the families whose probes failed; an uplink that is good is not in it."""
 

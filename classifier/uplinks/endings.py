@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
-from classifier.policy import Policy, Uplink
+from classifier.policy import FAMILIES, Family, Policy, Uplink
 from classifier.uplinks.state import State
-
-Family = Literal[4, 6]
-
-_FAMILIES: tuple[Family, ...] = (4, 6)
 
 States = Mapping[tuple[str, Family], State]
 """Uplink and family to what it is."""
@@ -39,7 +34,7 @@ def to_try_again(
     is back. None, for those that were left to the main routing table, when a rule leads to an
     uplink again and led to none before."""
     unknown: State = "down" if before else "up"
-    for family in _FAMILIES:
+    for family in FAMILIES:
         was = {name: before.get((name, family), unknown) for name, of in after if of == family}
         up = [name for name in was if after[name, family] == "up"]
         yield from ((policy.uplink(name), family) for name in up if was[name] == "down")

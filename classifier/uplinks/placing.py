@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from classifier.engine.engine import Engine
-from classifier.policy import Policy
+from classifier.policy import Family, Policy
 
-Usable = Mapping[str, frozenset[Literal[4, 6]]]
+Usable = Mapping[str, frozenset[Family]]
 """Uplink to the families whose new flows it takes."""
 
 

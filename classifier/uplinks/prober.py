@@ -7,16 +7,14 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal
 
-from classifier.policy import Health, Target
+from classifier.policy import Family, Health, Target
 from classifier.uplinks.health import Answer, HealthMachine, Verdict
 from classifier.uplinks.probes import ask, probe_of
 from classifier.uplinks.probes.binding import Binding
 
 log = logging.getLogger(__name__)
 
-Family = Literal[4, 6]
 _LATE = 0.5
 """Seconds after its timeout by which a round has to be over. If not, this process was held up or
 the machine asleep: the round says nothing about the line."""

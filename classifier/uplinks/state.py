@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from classifier.policy import Family
 from classifier.state.asked import Asked
 from classifier.uplinks.health import Verdict
 
@@ -29,7 +30,7 @@ class Link:
     route: bool = True
     """A gateway to route by, or none needed."""
 
-    def obstacle(self, family: Literal[4, 6]) -> str | None:
+    def obstacle(self, family: Family) -> str | None:
         """The first thing that is missing, in words; None where nothing is."""
         if not self.exists:
             return f"no interface {self.interface}"
@@ -47,7 +48,7 @@ class UplinkState:
     """One uplink and family at one moment."""
 
     name: str
-    family: Literal[4, 6]
+    family: Family
     link: Link
     health: Verdict | None = None
     """None: it is not probed."""

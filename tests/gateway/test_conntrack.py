@@ -11,8 +11,8 @@ from host_snapshots import shell
 from classifier.errors import HostError
 from classifier.host import conntrack
 from classifier.host.conntrack import TcpConnection
-from classifier.host.state import Family
 from classifier.lab.namespace import Namespace
+from classifier.policy import Family
 
 MASK = 0x3F00
 CREATE = "conntrack -I --timeout 300"

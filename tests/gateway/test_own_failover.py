@@ -15,6 +15,7 @@ from host_snapshots import VARIANTS, shell
 from classifier.lab.limits import scaled
 from classifier.lab.servers import QUESTION
 from classifier.lab.topology import ISP_INTERFACE
+from classifier.policy import FAMILIES
 
 if TYPE_CHECKING:
     from conftest import Configuration, StartLab, UseIptables
@@ -27,7 +28,6 @@ WEIGHTS = {"wired": 1, "wifi1": 1}
 DNS = 53
 ECHO = {4: (socket.IPPROTO_ICMP, 8), 6: (socket.IPPROTO_ICMPV6, 128)}
 """Protocol, and type of an echo request (RFC 792, RFC 4443)."""
-FAMILIES = (4, 6)
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ from classifier.engine.sticky_file import export_sticky, import_sticky
 from classifier.host.iptables.snapshot import FirewallSnapshot
 from classifier.host.plan import plan
 from classifier.host.snapshot import Connected, Link, Snapshot
-from classifier.host.state import Family
-from classifier.policy import Policy, Uplink
+from classifier.policy import Family, Policy, Uplink
 from classifier.service.connections import Connections
 from classifier.service.reconcile import Look
 from classifier.service.uplinks import Uplinks

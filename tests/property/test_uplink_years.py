@@ -24,14 +24,24 @@ from model import FLIGHT_TIME, Packet
 from plain_health import PlainHealth
 
 from classifier.engine.decision import Decision
-from classifier.host.state import Family
-from classifier.policy import Balancer, Gateway, Health, Member, Policy, Queue, Rule, Sticky, Target
+from classifier.policy import (
+    FAMILIES,
+    Balancer,
+    Family,
+    Gateway,
+    Health,
+    Member,
+    Policy,
+    Queue,
+    Rule,
+    Sticky,
+    Target,
+)
 from classifier.policy import Uplink as UplinkPolicy
 from classifier.uplinks.health import MOST_STRICT
 from classifier.uplinks.state import State
 
 NAMES = ("a", "b", "c")
-FAMILIES: tuple[Family, ...] = (4, 6)
 STICKY = Sticky(timeout=3600.0)
 SSH = 22
 LONG = "long"

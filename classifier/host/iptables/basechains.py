@@ -22,7 +22,8 @@ from classifier.errors import HostError
 from classifier.host.iptables.ruleset import OurRules
 from classifier.host.memory import BaseChain
 from classifier.host.netlink_dump import HEADER_BYTES, dump, values
-from classifier.host.state import ADDRESS_FAMILIES, FAMILIES_BY_NAME, FAMILY_NAMES, Family
+from classifier.host.state import ADDRESS_FAMILIES, FAMILIES_BY_NAME, FAMILY_NAMES
+from classifier.policy import Family
 from classifier.queue.kernel_queues import NETLINK_NETFILTER
 
 # The names file is in the namespace of the thread; /proc/net is that of the main thread.

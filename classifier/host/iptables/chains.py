@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from classifier.host.firewall import PacketPath
 from classifier.host.iptables.ruleset import QUEUE_CHAIN, SAVE_CHAIN, Chain, Jump, OurRules
-from classifier.host.state import Family
+from classifier.policy import Family
 
 _ALL_BITS = 0xFFFFFFFF
 _HOOKS = (

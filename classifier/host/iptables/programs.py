@@ -10,7 +10,7 @@ from typing import Literal
 from classifier.errors import HostError
 from classifier.host import programs
 from classifier.host.iptables import lock_file
-from classifier.host.state import Family
+from classifier.policy import Family
 
 Variant = Literal["nft", "legacy"]
 """The two kernel sides iptables can speak to: nf_tables, and the older ip_tables."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from classifier.host.state import Family
+from classifier.policy import Family
 
 CHAIN_PREFIX = "nfqc-"
 MEMORY_CHAIN = "nfqc-memory"

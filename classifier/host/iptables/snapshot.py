@@ -24,7 +24,8 @@ from classifier.host.iptables.ruleset import (
 from classifier.host.memory import BaseChain, Memory
 from classifier.host.nftables import listing
 from classifier.host.programs import RefusedError
-from classifier.host.state import FAMILIES_BY_NAME, Family
+from classifier.host.state import FAMILIES_BY_NAME
+from classifier.policy import Family
 
 _COMMENT = re.compile(r'-m comment --comment "(.*)"')
 _ESCAPED = re.compile(r"\\(.)")

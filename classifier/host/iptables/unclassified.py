@@ -10,7 +10,7 @@ from classifier.host.iptables import basechains, programs
 from classifier.host.iptables.programs import Variant
 from classifier.host.iptables.ruleset import SAVE_CHAIN
 from classifier.host.memory import BaseChain
-from classifier.host.state import Family
+from classifier.policy import Family
 
 _RULE = rf"-A {SAVE_CHAIN} -m mark --mark \S+"
 _LISTED = re.compile(rf"^{_RULE} -c (\d+) \d+ -j MARK ", re.MULTILINE)
