@@ -152,6 +152,11 @@ class Uplink:
     health: Health | None = None
     """None: it is not probed."""
 
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Those whose flows it takes; every uplink takes IPv4."""
+        return (4,) if self.gateway6 is None else FAMILIES
+
 
 @dataclass(frozen=True, slots=True)
 class Sticky:

@@ -13,7 +13,7 @@ from pathlib import Path
 from classifier.engine.engine import Engine
 from classifier.engine.sticky_file import import_sticky
 from classifier.errors import HostError, UsageError
-from classifier.policy import FAMILIES, Family, Policy, Uplink
+from classifier.policy import Family, Policy, Uplink
 from classifier.state.asked import Asked, stored_asked
 from classifier.state.health import Bad, stored_bad
 from classifier.state.ids import stored_ids
@@ -67,8 +67,7 @@ class SavedState:
         if asked in ("down", "drain"):
             return frozenset()
         bad = self.bad.get(uplink.name) if asked == "auto" else None
-        able: frozenset[Family] = frozenset((4,) if uplink.gateway6 is None else FAMILIES)
-        return able - (bad or frozenset())
+        return frozenset(uplink.families) - (bad or frozenset())
 
     @property
     def asked_at_start(self) -> dict[str, Asked]:

@@ -32,10 +32,8 @@ from classifier.policy import Family, Policy, Uplink
 
 
 def uplinks_of(policy: Policy, family: Family) -> tuple[Uplink, ...]:
-    """The uplinks that take flows of a family; every one takes IPv4."""
-    if family == 4:
-        return policy.uplinks
-    return tuple(uplink for uplink in policy.uplinks if uplink.gateway6 is not None)
+    """The uplinks that take flows of a family."""
+    return tuple(uplink for uplink in policy.uplinks if family in uplink.families)
 
 
 def routes(policy: Policy, snapshot: Snapshot, family: Family) -> Iterable[Route]:

@@ -147,8 +147,7 @@ class UplinkScript:
                 asked=self._asked.get(uplink.name, "auto"),
             )
             for uplink in self._policy.uplinks
-            for family in FAMILIES
-            if family == 4 or uplink.gateway6 is not None
+            for family in uplink.families
         )
         return {(one.name, one.family): one.state for one in judged}
 

@@ -107,7 +107,6 @@ class Uplinks:
         return found
 
     def _states(self, uplink: Uplink, look: Look) -> list[UplinkState]:
-        families = [f for f in FAMILIES if f == 4 or uplink.gateway6 is not None]
         return [
             UplinkState(
                 uplink.name,
@@ -116,7 +115,7 @@ class Uplinks:
                 self._verdict(uplink.name, family),
                 self.asked.get(uplink.name, "auto"),
             )
-            for family in families
+            for family in uplink.families
         ]
 
     def _verdict(self, name: str, family: Family) -> Verdict | None:
