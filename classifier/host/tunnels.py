@@ -51,7 +51,7 @@ def warnings(policy: Policy, snapshot: Snapshot) -> Iterator[str]:
     """Tunnels whose packets cannot be told from others."""
     for uplink in policy.uplinks:
         link = snapshot.link(uplink.interface)
-        if link is None or link.kind not in TUNNELS or link.endpoints:
+        if link is None or not hides_endpoint(uplink, snapshot):
             continue
         if link.kind == "wireguard" or not policy.gateway.local or _is_kept_off(uplink, policy):
             # WireGuard sends nothing to a peer before it knows where that is.
