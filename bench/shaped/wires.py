@@ -18,6 +18,7 @@ from bench.shaped.scenario import CLIENTS, PORT, RATES, Contender, Scenario
 from classifier.errors import LabError
 from classifier.lab.lab import LAN, Lab
 from classifier.lab.topology import ISP_INTERFACE
+from classifier.service.uplinks import link_bytes
 
 _ROOT = Path(__file__).parents[2]
 _LEAST_BURST = 16_384
@@ -140,7 +141,6 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 def _received(lab: Lab) -> dict[str, int]:
     """Bytes that came in over each uplink."""
-    text = lab.gateway.run(["cat", "/proc/net/dev"]).stdout
-    counters = {name.strip(): rest.split() for name, _, rest in
-                (line.partition(":") for line in text.splitlines())}  # fmt: skip
-    return {uplink.name: int(counters[uplink.interface][0]) for uplink in lab.policy.uplinks}
+    with lab.gateway.enter():
+        carried = link_bytes()
+    return {uplink.name: carried[uplink.interface][0] for uplink in lab.policy.uplinks}
